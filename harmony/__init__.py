@@ -1,0 +1,114 @@
+"""Work with gpt-oss models: the harmony prompt format, and the way to the rooms built on it.
+
+A name loads its module when it is first used, so that `import harmony` costs next to nothing.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+_checkout = Path(__file__).resolve().parent.parent
+if (_checkout / "pyproject.toml").is_file() and (_checkout / "runtime").is_dir():
+    # In a source checkout the subpackages lie beside this folder, not in it.
+    __path__.append(str(_checkout))
+
+if TYPE_CHECKING:
+    from harmony.encoding import (
+        HarmonyEncoding,
+        HarmonyEncodingName,
+        load_encoding,
+        load_harmony_encoding,
+        raise_disallowed_special_token,
+    )
+    from harmony.errors import (
+        CheckpointError,
+        ContextLengthError,
+        EngineError,
+        HarmonyError,
+        ModelError,
+        ModelNotFoundError,
+        NotEnoughMemoryError,
+        ParseError,
+        RenderError,
+        SandboxUnavailableError,
+        ToolError,
+        UnsupportedModelError,
+        UsageError,
+        VocabularyError,
+    )
+    from harmony.faults import Diagnostic, Fault
+    from harmony.messages import (
+        Author,
+        ChannelConfig,
+        Content,
+        Conversation,
+        DeveloperContent,
+        Message,
+        ReasoningEffort,
+        RenderConversationConfig,
+        RenderOptions,
+        Role,
+        SystemContent,
+        TextContent,
+        ToolDescription,
+        ToolNamespaceConfig,
+    )
+    from harmony.streaming import ParsedMessage, StreamableParser, StreamState
+
+__all__ = [
+    "Author",
+    "ChannelConfig",
+    "CheckpointError",
+    "Content",
+    "ContextLengthError",
+    "Conversation",
+    "DeveloperContent",
+    "Diagnostic",
+    "EngineError",
+    "Fault",
+    "HarmonyEncoding",
+    "HarmonyEncodingName",
+    "HarmonyError",
+    "Message",
+    "ModelError",
+    "ModelNotFoundError",
+    "NotEnoughMemoryError",
+    "ParseError",
+    "ParsedMessage",
+    "ReasoningEffort",
+    "RenderConversationConfig",
+    "RenderError",
+    "RenderOptions",
+    "Role",
+    "SandboxUnavailableError",
+    "StreamState",
+    "StreamableParser",
+    "SystemContent",
+    "TextContent",
+    "ToolDescription",
+    "ToolError",
+    "ToolNamespaceConfig",
+    "UnsupportedModelError",
+    "UsageError",
+    "VocabularyError",
+    "load_encoding",
+    "load_harmony_encoding",
+    "raise_disallowed_special_token",
+]
+
+# Each of these imports at most the ones before it, so that looking for a name loads nothing in vain.
+_HOMES = ("errors", "faults", "messages", "streaming", "encoding")
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        for home in _HOMES:
+            public = vars(import_module(f"{__name__}.{home}"))
+            if name in public:
+                globals()[name] = public[name]
+                return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,92 @@
+"""Every error that this package raises on purpose.
+
+    HarmonyError (RuntimeError)
+    ├── VocabularyError        the bundled vocabulary is damaged
+    ├── RenderError            a conversation that the format cannot express
+    ├── ParseError             tokens that are not a harmony stream (strict parsing)
+    ├── ModelError             a model that cannot be loaded
+    │   ├── ModelNotFoundError     no such name, folder or file
+    │   ├── CheckpointError        files that are there, but truncated, incomplete or wrongly shaped
+    │   ├── UnsupportedModelError  another architecture, rope type or quantisation
+    │   └── NotEnoughMemoryError   the estimate, made before loading, exceeds what is free
+    ├── ContextLengthError     a prompt longer than the model's context
+    ├── EngineError            an engine that failed while it generated
+    ├── ToolError              a tool that cannot be defined, or that failed; its text is meant for the model
+    ├── SandboxUnavailableError  nothing on this machine can confine model code
+    └── UsageError             a bad option or argument of the command line
+
+Each message is one line that says what happened and what to do next. Nothing here imports anything,
+so every room of the house may use it.
+"""
+
+
+class HarmonyError(RuntimeError):
+    """The base of all errors of this package, and the name that openai-harmony gives its own."""
+
+
+class VocabularyError(HarmonyError):
+    """The bundled vocabulary is missing or damaged."""
+
+
+class RenderError(HarmonyError):
+    """A conversation that the harmony format cannot express."""
+
+
+class ParseError(HarmonyError):
+    """Tokens that are not a harmony stream.
+
+    `position` is the index of the offending token in the stream, counted from 0 (the length of the
+    stream when it ended too early); `expected` names what the format allows there.
+    """
+
+    def __init__(self, message: str, *, position: int, expected: str) -> None:
+        super().__init__(message)
+        self.position = position
+        self.expected = expected
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_parse_error, (str(self), self.position, self.expected)
+
+
+def _rebuild_parse_error(message: str, position: int, expected: str) -> ParseError:
+    return ParseError(message, position=position, expected=expected)
+
+
+class ModelError(HarmonyError):
+    """A model that cannot be loaded."""
+
+
+class ModelNotFoundError(ModelError):
+    """No model has this name, and no folder or file lies at this path."""
+
+
+class CheckpointError(ModelError):
+    """A checkpoint whose files are truncated, incomplete or wrongly shaped."""
+
+
+class UnsupportedModelError(ModelError):
+    """An architecture, rope type or quantisation that this runtime does not compute."""
+
+
+class NotEnoughMemoryError(ModelError):
+    """The memory that a model needs, estimated before loading, exceeds what is free."""
+
+
+class ContextLengthError(HarmonyError):
+    """A prompt longer than the model's context."""
+
+
+class EngineError(HarmonyError):
+    """An engine that failed while it generated, or a server that cannot do what is asked."""
+
+
+class ToolError(HarmonyError):
+    """A tool that cannot be defined or that failed; the text is written for the model to act on."""
+
+
+class SandboxUnavailableError(HarmonyError):
+    """Nothing on this machine can confine model code, so none is run."""
+
+
+class UsageError(HarmonyError):
+    """A bad option or argument of the command line."""

@@ -1,0 +1,108 @@
+"""The o200k vocabulary that ships with this package, and the special tokens that gpt-oss adds to it.
+
+The bundled file is xz over one byte of length for each of the 199,998 tokens, in rank order, followed
+by the bytes of all tokens. It is made from `o200k_base.tiktoken` of the tiktoken project (MIT licence)
+by `pack_tiktoken`; `tiktoken_lines` gives that file back, byte for byte.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import lzma
+from functools import cache
+from itertools import accumulate, pairwise
+from pathlib import Path
+from typing import Final
+
+from harmony.errors import VocabularyError
+
+TIKTOKEN_SHA256: Final = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"
+ORDINARY_TOKENS: Final = 199_998
+VOCABULARY_SIZE: Final = 201_089
+
+START_OF_TEXT: Final = 199998
+END_OF_TEXT: Final = 199999
+RETURN: Final = 200002
+CONSTRAIN: Final = 200003
+CHANNEL: Final = 200005
+START: Final = 200006
+END: Final = 200007
+MESSAGE: Final = 200008
+CALL: Final = 200012
+
+CONSTRAIN_MARK: Final = "<|constrain|>"
+"""What a constrained type of content begins with, in text."""
+
+STOP_TOKENS: Final = frozenset({RETURN, END, CALL})
+"""The tokens that end a message."""
+
+_NAMED: Final = {
+    START_OF_TEXT: "<|startoftext|>",
+    END_OF_TEXT: "<|endoftext|>",
+    RETURN: "<|return|>",
+    CONSTRAIN: CONSTRAIN_MARK,
+    CHANNEL: "<|channel|>",
+    START: "<|start|>",
+    END: "<|end|>",
+    MESSAGE: "<|message|>",
+    CALL: "<|call|>",
+}
+SPECIAL_TOKENS: Final = {
+    _NAMED.get(token, f"<|reserved_{token}|>"): token for token in range(ORDINARY_TOKENS, VOCABULARY_SIZE)
+}
+"""The text of each special token, with its id."""
+
+BUNDLED: Final = Path(__file__).with_name("data") / "o200k_base.xz"
+_PAYLOAD_SHA256: Final = "440741350e7cfa1c0f4869ce742d1b043550adbda5187adcac9e787edac6fba9"
+_XZ_FILTERS: Final = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "lc": 4, "pb": 0}]
+
+
+@cache
+def ordinary_tokens() -> tuple[bytes, ...]:
+    """The bytes of each ordinary token, by rank; read once.
+
+    Raises `VocabularyError` if the bundled file is missing or damaged.
+    """
+    return unpack(_read(BUNDLED))
+
+
+def unpack(packed: bytes) -> tuple[bytes, ...]:
+    """The tokens in the bytes of a bundled file; raises `VocabularyError` if a single bit is wrong."""
+    try:
+        payload = lzma.decompress(packed)
+    except (lzma.LZMAError, EOFError) as error:
+        raise VocabularyError(_damaged(str(error))) from error
+    if hashlib.sha256(payload).hexdigest() != _PAYLOAD_SHA256:
+        raise VocabularyError(_damaged("its checksum is wrong"))
+    lengths, joined = payload[:ORDINARY_TOKENS], payload[ORDINARY_TOKENS:]
+    return tuple(joined[start:end] for start, end in pairwise(accumulate(lengths, initial=0)))
+
+
+def tiktoken_lines(tokens: tuple[bytes, ...]) -> bytes:
+    """The tokens as tiktoken stores them: a line for each, base64 and rank."""
+    return b"".join(b"%s %d\n" % (base64.b64encode(token), rank) for rank, token in enumerate(tokens))
+
+
+def pack_tiktoken(source: bytes) -> bytes:
+    """The bundled file, made from the contents of `o200k_base.tiktoken`.
+
+    Raises `VocabularyError` if those are not the published ones.
+
+    >>> BUNDLED.write_bytes(pack_tiktoken(Path("o200k_base.tiktoken").read_bytes()))  # doctest: +SKIP
+    """
+    if hashlib.sha256(source).hexdigest() != TIKTOKEN_SHA256:
+        raise VocabularyError("This is not the published o200k_base.tiktoken; download it again.")
+    tokens = [base64.b64decode(line.split()[0]) for line in source.splitlines()]
+    return lzma.compress(bytes(map(len, tokens)) + b"".join(tokens), filters=_XZ_FILTERS)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise VocabularyError(_damaged(str(error))) from error
+
+
+def _damaged(reason: str) -> str:
+    return f"The bundled vocabulary {BUNDLED} is damaged ({reason}); reinstall gpt-oss-harmony."

@@ -1,0 +1,113 @@
+"""Fixtures for all tests: our encoding, and openai-harmony as the oracle beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import hypothesis
+import pytest
+
+import harmony
+from harmony.vocabulary import ordinary_tokens, tiktoken_lines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import ModuleType
+
+    LostCharacters = Callable[[Sequence[int], Sequence[dict[str, Any]]], Counter[str]]
+
+hypothesis.settings.register_profile(
+    "default",
+    deadline=None,
+    max_examples=100,
+    derandomize="CI" in os.environ,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("default")
+
+
+class Oracle:
+    """openai-harmony, spoken to in our own classes."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self.module = module
+        self.encoding = module.load_harmony_encoding("HarmonyGptOss")
+
+    def render(self, function: str, conversation: harmony.Conversation, *, drop: bool) -> list[int]:
+        """What `function` of its encoding makes of our conversation."""
+        turn = {"next_turn_role": "assistant"} if function.endswith("completion") else {}
+        tokens: list[int] = getattr(self.encoding._inner, function)(
+            conversation_json=conversation.to_json(), config={"auto_drop_analysis": drop}, **turn
+        )
+        return tokens
+
+    def render_message(self, message: harmony.Message, *, has_functions: bool = False) -> list[int]:
+        """What its `render` makes of our message."""
+        options = {"conversation_has_function_tools": has_functions}
+        tokens: list[int] = self.encoding._inner.render(
+            message_json=message.to_json(), render_options=options
+        )
+        return tokens
+
+    def parse(
+        self, tokens: Sequence[int], role: harmony.Role | None = None, *, strict: bool = True
+    ) -> list[dict[str, Any]]:
+        """The messages that it parses, as JSON."""
+        its_role = None if role is None else self.module.Role(role.value)
+        messages = self.encoding.parse_messages_from_completion_tokens(tokens, its_role, strict=strict)
+        parsed: list[dict[str, Any]] = json.loads(json.dumps([message.to_dict() for message in messages]))
+        return parsed
+
+
+@pytest.fixture(scope="session")
+def encoding() -> harmony.HarmonyEncoding:
+    """Our encoding."""
+    return harmony.load_encoding()
+
+
+@pytest.fixture(scope="session")
+def oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
+    """openai-harmony, fed with the vocabulary that we bundle."""
+    folder = tmp_path_factory.mktemp("vocabulary")
+    (folder / "o200k_base.tiktoken").write_bytes(tiktoken_lines(ordinary_tokens()))
+    os.environ["TIKTOKEN_ENCODINGS_BASE"] = str(folder)
+    import openai_harmony
+
+    return Oracle(openai_harmony)
+
+
+@pytest.fixture(scope="session")
+def lost_characters(encoding: harmony.HarmonyEncoding) -> LostCharacters:
+    """Which characters of a stream are in none of the messages that were parsed from it.
+
+    White space, `to=`, U+FFFD and the names of roles and channels are left out of account, because
+    those are the parts of a header that may be said twice.
+    """
+
+    def lost(tokens: Sequence[int], parsed: Sequence[dict[str, Any]]) -> Counter[str]:
+        spelled = "\n".join(encoding.decode(run) for run in _ordinary_runs(tokens))
+        kept = "\n".join(value for message in parsed for value in _texts(message))
+        repeatable = "|".join([*harmony.Role, "analysis", "commentary", "final", "to="])
+        return Counter(re.sub(rf"\s|\ufffd|{repeatable}", "", spelled)) - Counter(kept)
+
+    return lost
+
+
+def _ordinary_runs(tokens: Sequence[int]) -> Iterator[list[int]]:
+    run: list[int] = []
+    for token in tokens:
+        if 0 <= token < 199_998:
+            run.append(token)
+        else:
+            yield run
+            run = []
+    yield run
+
+
+def _texts(message: dict[str, Any]) -> Iterator[str]:
+    yield from (content["text"] for content in message["content"])
+    yield from (value for value in message.values() if isinstance(value, str))

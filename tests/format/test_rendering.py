@@ -1,0 +1,175 @@
+"""Conversations become the tokens that openai-harmony 0.0.8 makes of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import harmony
+from harmony import (
+    Author,
+    ChannelConfig,
+    Conversation,
+    DeveloperContent,
+    Message,
+    ReasoningEffort,
+    RenderConversationConfig,
+    RenderOptions,
+    Role,
+    SystemContent,
+    TextContent,
+    ToolDescription,
+    ToolNamespaceConfig,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import Oracle
+
+FUNCTIONS = ("render_conversation", "render_conversation_for_training", "render_conversation_for_completion")
+VECTORS = Path(__file__).with_name("vectors") / "render.jsonl"
+
+words = st.one_of(
+    st.text(max_size=8),
+    st.sampled_from(
+        ["", "a\nb", "a\r\nb\r", "\n", "<|end|>", "<|constrain|>json", " <|constrain|>x", "日本語 é"]
+    ),
+)
+maybe_words = st.none() | words
+channels = st.sampled_from([None, "analysis", "commentary", "final", "", "other"])
+tools = st.builds(
+    ToolDescription,
+    name=words,
+    description=words,
+    parameters=st.none() | st.just({}) | st.just({"type": "object"}),
+)
+namespaces = st.none() | st.dictionaries(
+    st.sampled_from(["functions", "a", "Z", "é", "browser"]),
+    st.builds(ToolNamespaceConfig, name=words, description=maybe_words, tools=st.lists(tools, max_size=2)),
+    max_size=3,
+)
+system_contents = st.builds(
+    SystemContent,
+    model_identity=maybe_words,
+    reasoning_effort=st.none() | st.sampled_from(ReasoningEffort),
+    conversation_start_date=maybe_words,
+    knowledge_cutoff=maybe_words,
+    channel_config=st.none()
+    | st.builds(ChannelConfig, valid_channels=st.lists(words, max_size=3), channel_required=st.booleans()),
+    tools=namespaces,
+)
+developer_contents = st.builds(DeveloperContent, instructions=maybe_words, tools=namespaces)
+text_contents = st.builds(TextContent, text=words)
+
+
+def messages_of(role: Role, contents: st.SearchStrategy[object]) -> st.SearchStrategy[Message]:
+    """Messages of a role, whose names suit it."""
+    names = words if role == Role.TOOL else maybe_words
+    return st.builds(
+        Message,
+        author=st.builds(Author, role=st.just(role), name=names),
+        content=st.lists(contents, max_size=2),
+        channel=channels,
+        recipient=st.none() | st.sampled_from(["all", "", "functions.f", "assistant"]) | words,
+        content_type=st.none() | st.sampled_from(["<|constrain|>json", "json", ""]) | words,
+    )
+
+
+conversations = st.lists(
+    st.one_of(
+        messages_of(Role.SYSTEM, system_contents | text_contents),
+        messages_of(Role.DEVELOPER, developer_contents | text_contents),
+        messages_of(Role.USER, text_contents),
+        messages_of(Role.ASSISTANT, text_contents),
+        messages_of(Role.ASSISTANT, text_contents),
+        messages_of(Role.TOOL, text_contents),
+    ),
+    max_size=6,
+).map(Conversation.from_messages)
+
+
+def render(
+    encoding: harmony.HarmonyEncoding, function: str, conversation: Conversation, *, drop: bool
+) -> list[int]:
+    """What the named method of our encoding gives."""
+    method: Callable[..., list[int]] = getattr(encoding, function)
+    turn = {"next_turn_role": Role.ASSISTANT} if function.endswith("completion") else {}
+    return method(conversation, config=RenderConversationConfig(auto_drop_analysis=drop), **turn)
+
+
+def test_recorded_conversations_render_as_recorded(encoding: harmony.HarmonyEncoding) -> None:
+    """Every recorded conversation gives the recorded tokens."""
+    for line in VECTORS.read_text().splitlines():
+        vector = json.loads(line)
+        conversation = Conversation.from_json(json.dumps(vector["conversation"]))
+        drop = vector["auto_drop_analysis"]
+        assert render(encoding, vector["fn"], conversation, drop=drop) == vector["tokens"]
+
+
+@given(conversations, st.sampled_from(FUNCTIONS), st.booleans())
+def test_any_conversation_renders_as_in_the_oracle(
+    encoding: harmony.HarmonyEncoding, oracle: Oracle, conversation: Conversation, function: str, drop: bool
+) -> None:
+    """All three functions give the oracle's tokens, with and without dropping analysis."""
+    expected = oracle.render(function, conversation, drop=drop)
+    assert render(encoding, function, conversation, drop=drop) == expected
+
+
+@given(conversations, st.booleans())
+def test_any_message_renders_as_in_the_oracle(
+    encoding: harmony.HarmonyEncoding, oracle: Oracle, conversation: Conversation, has_functions: bool
+) -> None:
+    """A message rendered alone gives the oracle's tokens."""
+    for message in conversation:
+        options = RenderOptions(conversation_has_function_tools=has_functions)
+        expected = oracle.render_message(message, has_functions=has_functions)
+        assert encoding.render(message, options) == expected
+
+
+def test_analysis_is_dropped_unless_asked_for(encoding: harmony.HarmonyEncoding) -> None:
+    """Without a config, finished analysis is left out of all three functions."""
+    thought = Message.from_role_and_content(Role.ASSISTANT, "hm").with_channel("analysis")
+    answer = Message.from_role_and_content(Role.ASSISTANT, "yes").with_channel("final")
+    both, one = Conversation(messages=[thought, answer]), Conversation(messages=[answer])
+    assert encoding.render_conversation(both) == encoding.render_conversation(one)
+    assert encoding.render_conversation_for_training(both)[-1] == 200_002
+    assert encoding.render_conversation_for_completion(both, Role.ASSISTANT)[-2:] == [200_006, 173_781]
+
+
+@pytest.mark.parametrize(
+    ("message", "problem"),
+    [
+        (Message.from_role_and_content(Role.TOOL, "x"), "no name"),
+        (Message.from_role_and_content(Role.USER, SystemContent.new()), "cannot hold SystemContent"),
+        (Message.from_role_and_content(Role.SYSTEM, DeveloperContent.new()), "cannot hold DeveloperContent"),
+        (Message.from_role_and_content(Role.USER, TextContent.model_construct(text="\ud800")), "surrogate"),
+    ],
+)
+def test_what_the_format_cannot_express_is_refused(
+    encoding: harmony.HarmonyEncoding, message: Message, problem: str
+) -> None:
+    """A tool without a name, content in the wrong role and lone surrogates raise RenderError."""
+    with pytest.raises(harmony.RenderError, match=problem):
+        encoding.render_conversation(Conversation(messages=[message]))
+
+
+def test_a_pair_of_surrogates_is_a_character(encoding: harmony.HarmonyEncoding) -> None:
+    """Two surrogates that make a pair render as the character they encode, as through JSON."""
+    pair = TextContent.model_construct(type="text", text="\ud83d\ude00")
+    rendered = encoding.render(Message.from_role_and_content(Role.USER, pair))
+    assert rendered == encoding.render(Message.from_role_and_content(Role.USER, "😀"))
+
+
+@given(st.lists(st.sampled_from(["<|start|>", "<|end|>", "<|call|>", "<|message|>", "x"])).map("".join))
+def test_text_never_becomes_a_special_token(encoding: harmony.HarmonyEncoding, text: str) -> None:
+    """Text that spells special tokens, in any field, adds none to the frame of the message."""
+    author = Author(role=Role.ASSISTANT, name=text)
+    message = Message.from_author_and_content(author, text).with_channel(text).with_recipient(text)
+    special = [token for token in encoding.render(message) if encoding.is_special_token(token)]
+    assert special == [200_006, 200_005, 200_008, 200_012]

@@ -1,0 +1,276 @@
+"""The parser reads token by token, repairs what it can, and says what it did."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import harmony
+from harmony import Fault, ParseError, Role, StreamableParser, StreamState
+from harmony.vocabulary import SPECIAL_TOKENS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.conftest import LostCharacters, Oracle
+
+TOOL_CALL = (
+    "<|channel|>analysis<|message|>Hm 🤖.<|end|><|start|>assistant<|channel|>commentary to=functions.f "
+    '<|constrain|>json<|message|>{"a": "日本"}<|call|><|start|>functions.f to=assistant<|channel|>commentary'
+    "<|message|>1<|end|><|start|>assistant<|channel|>final<|message|>Done"
+)
+
+
+def read(
+    encoding: harmony.HarmonyEncoding,
+    stream: str | list[int],
+    role: Role | None = None,
+    *,
+    strict: bool = True,
+) -> StreamableParser:
+    """A parser that has read a whole stream."""
+    tokens = encoding.encode(stream, allowed_special="all") if isinstance(stream, str) else stream
+    parser = StreamableParser(encoding, role, strict=strict)
+    for token in tokens:
+        parser.process(token)
+    return parser.process_eos()
+
+
+def repaired(parser: StreamableParser) -> list[Fault]:
+    """The faults that a parser repaired, in order."""
+    return [diagnostic.fault for diagnostic in parser.diagnostics]
+
+
+def test_the_state_is_the_oracles_at_every_token(encoding: harmony.HarmonyEncoding, oracle: Oracle) -> None:
+    """While a well-formed stream arrives, each property has the oracle's value."""
+    ours = StreamableParser(encoding, Role.ASSISTANT)
+    theirs = oracle.module.StreamableParser(oracle.encoding, oracle.module.Role.ASSISTANT)
+    properties = ("role", "channel", "recipient", "content_type", "content")
+    for token in encoding.encode(TOOL_CALL, allowed_special="all"):
+        assert ours.process(token) is ours
+        theirs.process(token)
+        for name in properties:
+            assert getattr(ours, f"current_{name}") == getattr(theirs, f"current_{name}")
+        assert ours.last_content_delta == theirs.last_content_delta
+        assert ours.state.value == theirs.state.value
+        # Of the content, the oracle gives a new encoding of the text so far, we the tokens as sampled.
+        for field in ("state", "header", "header_tokens"):
+            assert ours.state_data.get(field) == theirs.state_data.get(field)
+        assert ours.tokens == theirs.tokens
+    ours.process_eos()
+    theirs.process_eos()
+    assert [m.to_dict() for m in ours.messages] == [m.to_dict() for m in theirs.messages]
+    assert ours.state == StreamState.EXPECT_START
+
+
+def test_each_message_knows_its_end_and_its_tokens(encoding: harmony.HarmonyEncoding) -> None:
+    """parsed_messages tells which token ended a message and which tokens it is."""
+    parser = read(encoding, TOOL_CALL, Role.ASSISTANT)
+    assert [parsed.ending for parsed in parser.parsed_messages] == ["end", "call", "end", None]
+    assert [token for parsed in parser.parsed_messages for token in parsed.span] == [
+        *range(len(parser.tokens))
+    ]
+    answer = parser.parsed_messages[-1]
+    assert encoding.decode([parser.tokens[i] for i in answer.span]).endswith("<|message|>Done")
+
+
+tokens_of_all_kinds = st.one_of(
+    st.sampled_from([200_002, 200_003, 200_005, 200_006, 200_007, 200_008, 200_012]),
+    st.sampled_from([173_781, 35_644, 17_196, 316, 28, 44_580, 4_108, 220, 198, 17_952, 935, 1_196, 24_912]),
+    st.integers(0, 255),
+    st.sampled_from([199_999, 200_500, 201_088, 201_089, -1, 2**70]),
+    st.integers(0, 201_500),
+)
+roles = st.none() | st.sampled_from(Role)
+
+
+@given(st.lists(tokens_of_all_kinds, max_size=40), roles)
+def test_a_lenient_parser_takes_anything_and_loses_no_text(
+    encoding: harmony.HarmonyEncoding, lost_characters: LostCharacters, tokens: list[int], role: Role | None
+) -> None:
+    """No list of ints raises, every character is in some message, and the deltas make up the texts."""
+    parser = StreamableParser(encoding, role, strict=False)
+    streamed = ""
+    for token in tokens:
+        streamed += parser.process(token).last_content_delta or ""
+    streamed += parser.process_eos().last_content_delta or ""
+    parsed = [message.to_dict() for message in parser.messages]
+    assert streamed == "".join(message["content"][0]["text"] for message in parsed)
+    assert not lost_characters(tokens, parsed)
+    assert parser.tokens == tokens
+
+
+@given(st.lists(tokens_of_all_kinds, max_size=40), roles)
+def test_a_strict_parser_raises_or_agrees_with_a_lenient_one(
+    encoding: harmony.HarmonyEncoding, tokens: list[int], role: Role | None
+) -> None:
+    """What strict parsing accepts, lenient parsing reads in the same way."""
+    tokens = [token for token in tokens if token != SPECIAL_TOKENS["<|endoftext|>"]]
+    error, strict = None, StreamableParser(encoding, role)
+    try:
+        for token in tokens:
+            strict.process(token)
+        strict.process_eos()
+    except ParseError as raised:
+        error = raised
+    lenient = read(encoding, tokens, role, strict=False)
+    if error is None:
+        assert strict.parsed_messages == lenient.parsed_messages
+        assert strict.diagnostics == lenient.diagnostics
+    else:
+        refused = lenient.diagnostics[len(strict.diagnostics)]
+        assert error.position == refused.position
+        assert str(refused.fault) in str(error)
+
+
+@given(st.text(), st.binary(max_size=8))
+def test_deltas_make_up_the_decoded_text(encoding: harmony.HarmonyEncoding, text: str, noise: bytes) -> None:
+    """Character by character or not, valid UTF-8 or not, the deltas are the text of all bytes."""
+    by_bytes = {piece: token for token, piece in enumerate(encoding.token_bytes[:256])}
+    content = [by_bytes[bytes([b])] for b in text.encode() + noise]
+    parser = StreamableParser(encoding, Role.ASSISTANT)
+    deltas = [parser.process(token).last_content_delta or "" for token in [200_008, *content, 200_007]]
+    assert "".join(deltas) == (text.encode() + noise).decode(errors="replace")
+    assert parser.messages[0].to_dict()["content"][0]["text"] == "".join(deltas)
+
+
+def test_half_a_character_is_held_back(encoding: harmony.HarmonyEncoding) -> None:
+    """A delta comes once a character is whole; what is left at the end comes with the end."""
+    first, second = encoding.encode("🤖", disallowed_special=())
+    parser = StreamableParser(encoding, Role.ASSISTANT).process(200_008)
+    assert parser.process(first).last_content_delta is None
+    assert parser.process(second).last_content_delta == "🤖"
+    assert parser.process(first).last_content_delta is None
+    assert parser.process(200_007).last_content_delta == "\ufffd"
+    assert repaired(parser) == [Fault.UTF8_INVALID]
+
+
+@pytest.mark.parametrize(
+    ("stream", "role", "texts", "faults"),
+    [
+        ("<|channel|>final<|message|>A<|return|><|end|>", "assistant", ["A"], [Fault.STOP_REPEATED]),
+        ("<|start|><|start|>assistant<|message|>A<|end|>", None, ["A"], [Fault.START_REPEATED]),
+        ("<|start|>assistant<|start|>assistant<|message|>A", None, ["A"], [Fault.MESSAGE_MISSING]),
+        ("I'm sorry,\n but no.<|return|>", "assistant", ["I'm sorry,\n but no."], [Fault.MESSAGE_MISSING]),
+        ("<|channel|>final Yes.<|return|>", "assistant", [" Yes."], [Fault.MESSAGE_MISSING]),
+        ("<|channel|>finalYes.<|return|>", "assistant", ["Yes."], [Fault.MESSAGE_MISSING]),
+        (
+            "<|channel|>final<|message|>A<|end|>\n<|start|>user<|message|>B",
+            "assistant",
+            ["A", "B"],
+            [Fault.SPACE_BETWEEN],
+        ),
+        (
+            "<|channel|>commentary to=functions.f<|message|>{}<|call|>And then<|end|>",
+            "assistant",
+            ["{}", "And then"],
+            [Fault.START_MISSING, Fault.MESSAGE_MISSING],
+        ),
+        ("<|start|>assistant<|channel|><|message|>A<|end|>", None, ["A"], [Fault.CHANNEL_EMPTY]),
+        ("<|start|><|channel|>final<|message|>A<|end|>", None, ["A"], [Fault.ROLE_MISSING]),
+        ("<|start|>assistantassistant<|message|>A<|end|>", None, ["A"], [Fault.ROLE_UNCLEAR]),
+        (
+            "<|channel|>analysis to=a.b to=c.d<|message|>A<|call|>",
+            "assistant",
+            ["A"],
+            [Fault.RECIPIENT_REPEATED],
+        ),
+        ("<|channel|>final a b c<|message|>A<|end|>", "assistant", ["A"], [Fault.WORDS_UNEXPECTED]),
+        ("<|channel|>final<|endoftext|>", "assistant", [""], [Fault.MESSAGE_MISSING]),
+        ("<|channel|>final", "assistant", [""], [Fault.HEADER_UNFINISHED]),
+        ("", "assistant", [], [Fault.STREAM_EMPTY]),
+        ("Hello<|end|>", None, ["Hello"], [Fault.START_MISSING, Fault.MESSAGE_MISSING]),
+        ("<|start|>user<|reserved_200500|><|message|>A", None, ["A"], [Fault.SPECIAL_UNEXPECTED]),
+        ([200_008, 24_912, 201_500, 24_912], "assistant", ["hello\ufffdhello"], [Fault.TOKEN_UNKNOWN]),
+    ],
+)
+def test_malformed_streams_are_repaired_or_refused(
+    encoding: harmony.HarmonyEncoding,
+    stream: str | list[int],
+    role: str | None,
+    texts: list[str],
+    faults: list[Fault],
+) -> None:
+    """A lenient parser keeps the text and names each fault; a strict one raises at the first."""
+    speaker = None if role is None else Role(role)
+    parser = read(encoding, stream, speaker, strict=False)
+    assert [message.to_dict()["content"][0]["text"] for message in parser.messages] == texts
+    assert repaired(parser) == faults
+    first = parser.diagnostics[0]
+    with pytest.raises(ParseError, match="strict=False") as raised:
+        read(encoding, stream, speaker)
+    assert raised.value.position == first.position
+    assert str(first.fault) in str(raised.value)
+
+
+def test_a_recovered_call_keeps_its_address(encoding: harmony.HarmonyEncoding) -> None:
+    """A call without <|message|> keeps channel, recipient, type and arguments apart."""
+    stream = '<|start|>assistant<|channel|>commentary to=functions.f <|constrain|>json{"a": 1}<|call|>'
+    parser = read(encoding, stream, strict=False)
+    call = parser.messages[0]
+    assert (call.channel, call.recipient, call.content_type) == (
+        "commentary",
+        "functions.f",
+        "<|constrain|>json",
+    )
+    assert call.to_dict()["content"][0]["text"] == '{"a": 1}'
+    assert parser.parsed_messages[0].ending == "call"
+
+
+def test_a_diagnostic_shows_where_and_what(encoding: harmony.HarmonyEncoding) -> None:
+    """It has the position, the tokens and what was assumed, and cannot be changed."""
+    parser = read(encoding, "<|message|>A<|end|>\n", Role.ASSISTANT, strict=False)
+    (diagnostic,) = parser.diagnostics
+    assert (diagnostic.position, diagnostic.tokens, diagnostic.assumed) == (3, (198,), "ignored it")
+    with pytest.raises(AttributeError):
+        diagnostic.position = 0  # type: ignore[misc]
+
+
+def test_a_strict_parser_can_go_on_after_an_error(encoding: harmony.HarmonyEncoding) -> None:
+    """After a ParseError the next <|start|> begins a message, with nothing left of the broken one."""
+    parser = StreamableParser(encoding, Role.ASSISTANT)
+    with pytest.raises(ParseError):
+        parser.process(200_007)
+    for token in encoding.encode("<|start|>user<|message|>A<|end|>", allowed_special="all"):
+        parser.process(token)
+    assert [message.author.role for message in parser.messages] == [Role.USER]
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda parser: pickle.loads(pickle.dumps(parser))])
+def test_a_parser_can_be_copied(
+    encoding: harmony.HarmonyEncoding, duplicate: Callable[[StreamableParser], Any]
+) -> None:
+    """A copy goes on by itself, and the original does not notice."""
+    parser = StreamableParser(encoding, Role.ASSISTANT).process(200_008).process(24_912)
+    branch = duplicate(parser).process(24_912).process_eos()
+    assert parser.current_content == "hello"
+    assert branch.messages[0].content[0].text == "hellohello"
+
+
+def test_an_error_survives_pickling(encoding: harmony.HarmonyEncoding) -> None:
+    """A ParseError keeps its position and what was expected."""
+    with pytest.raises(ParseError) as raised:
+        read(encoding, [24_912])
+    restored = pickle.loads(pickle.dumps(raised.value))
+    assert (restored.position, restored.expected) == (0, "<|start|>")
+
+
+@pytest.mark.parametrize(
+    "token",
+    [200_006, 200_005, 200_003, 200_500, 201_500, 220, 128, 173_781],
+    ids=lambda token: f"token {token}",
+)
+def test_a_hostile_stream_costs_no_more_than_its_length(
+    encoding: harmony.HarmonyEncoding, token: int
+) -> None:
+    """Twenty thousand times the same token, in every state, leaves diagnostics of a few tokens each."""
+    for opening in ([], [200_006], [200_006, 200_008], [200_006, 173_781, 200_005, 17_196]):
+        for ending in ([], [200_008], [200_007]):
+            tokens = [*opening, *[token] * 20_000, *ending]
+            parser = read(encoding, tokens, strict=False)
+            assert sum(len(diagnostic.tokens) for diagnostic in parser.diagnostics) < 4 * len(tokens)
