@@ -1,0 +1,59 @@
+"""The mixture of experts: a router, and experts computed from their packed MXFP4 weights."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from harmony.kernels.mxfp4 import dequantize
+from harmony.kernels.swiglu import swiglu
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Experts:
+    """The weights of E experts: up from H to 2 I interleaved gate and up values, down from I to H.
+
+    Blocks are uint8 [E, out, in / 32, 16], scales uint8 [E, out, in / 32], biases float [E, out].
+    """
+
+    up_blocks: Tensor
+    up_scales: Tensor
+    up_bias: Tensor
+    down_blocks: Tensor
+    down_scales: Tensor
+    down_bias: Tensor
+    alpha: float
+    limit: float
+
+
+def route(x: Tensor, weight: Tensor, bias: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
+    """Choose `top_k` experts for each row of `x` [n, H]: weights float32 and ids int64, both [n, top_k].
+
+    `weight` [E, H] and `bias` [E] are float32, and so is the computation. The weights are a softmax
+    over the chosen experts alone, the best first.
+    """
+    best, ids = torch.topk(F.linear(x.float(), weight, bias), top_k, dim=-1)
+    return best.softmax(-1), ids
+
+
+def moe(x: Tensor, weights: Tensor, ids: Tensor, experts: Experts) -> Tensor:
+    """Sum the chosen experts of each row of `x` [n, H], by `weights` and `ids` [n, top_k] from `route`.
+
+    One expert at a time is unpacked, and only those that some row chose. The sum is float32, the
+    result has the dtype of `x`.
+    """
+    total = torch.zeros(x.shape, dtype=torch.float32, device=x.device)
+    for expert in torch.unique(ids).tolist():
+        rows, slots = torch.where(ids == expert)
+        outputs = _expert(x[rows], expert, experts)
+        total.index_add_(0, rows, outputs.float() * weights[rows, slots, None])
+    return total.to(x.dtype)
+
+
+def _expert(x: Tensor, expert: int, experts: Experts) -> Tensor:
+    up = dequantize(experts.up_blocks[expert], experts.up_scales[expert], x.dtype)
+    hidden = F.linear(x, up, experts.up_bias[expert])
+    activated = swiglu(hidden, alpha=experts.alpha, limit=experts.limit)
+    down = dequantize(experts.down_blocks[expert], experts.down_scales[expert], x.dtype)
+    return F.linear(activated, down, experts.down_bias[expert])

@@ -1,0 +1,14 @@
+"""Root-mean-square normalisation."""
+
+import torch
+from torch import Tensor
+
+
+def rms_norm(x: Tensor, scale: Tensor, eps: float) -> Tensor:
+    """Normalise `x` [..., H] by its root mean square and multiply by `scale` float32 [H].
+
+    Computed in float32 and cast to the dtype of `x` at the end, after the scale: gpt-oss differs from
+    Llama here.
+    """
+    t = x.float()
+    return (t * torch.rsqrt(t.square().mean(-1, keepdim=True) + eps) * scale).to(x.dtype)

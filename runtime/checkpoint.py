@@ -1,0 +1,131 @@
+"""Read a gpt-oss checkpoint in either published layout, straight from its safetensors files."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from harmony.errors import CheckpointError, ModelNotFoundError, UnsupportedModelError
+from harmony.runtime.config import ModelConfig
+from harmony.runtime.layout import Layout, Part, tensors
+
+Progress = Callable[[int, int], None]
+FLOATS = {"BF16", "F32", "F16", "F8_E4M3"}
+INDEX = "model.safetensors.index.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A folder's configuration, and the file of each of its tensors."""
+
+    folder: Path
+    config: ModelConfig
+    files: Mapping[str, Path]
+
+    @classmethod
+    def open(cls, folder: Path) -> "Checkpoint":
+        """Find a checkpoint in `folder` or its original/ sub-folder; no tensor is read yet.
+
+        Raises ModelNotFoundError for a folder that is not there, CheckpointError for one without
+        configuration or weights or with damaged ones, UnsupportedModelError for another architecture.
+        """
+        if not folder.is_dir():
+            raise ModelNotFoundError(f"there is no folder {folder}; check the path of the model")
+        for home in (folder, folder / "original"):
+            if (home / "config.json").is_file() and any(home.glob("*.safetensors")):
+                return cls(home, ModelConfig.read(home / "config.json"), dict(_files(home)))
+        raise CheckpointError(
+            f"{folder} holds no config.json with .safetensors files beside it; download the whole checkpoint"
+        )
+
+    @property
+    def layout(self) -> Layout:
+        return "huggingface" if any(name.startswith("model.") for name in self.files) else "original"
+
+    def load(
+        self, *, device: torch.device, dtype: torch.dtype, progress: Progress | None = None
+    ) -> dict[str, Tensor]:
+        """Read every tensor of the model under its name in original/.
+
+        MXFP4 bytes stay packed; the others are cast to `dtype`. What needs neither a cast nor another
+        device stays in the mapped file. `progress` hears the bytes done and their total after each
+        tensor. Raises CheckpointError for a tensor that is missing or of the wrong shape or dtype,
+        UnsupportedModelError for experts that are not MXFP4.
+        """
+        specs = tensors(self.config)
+        sizes = [spec.numel * (1 if spec.packed else dtype.itemsize) for spec in specs]
+        state: dict[str, Tensor] = {}
+        done = 0
+        with ExitStack() as stack:
+            opened = cache(lambda path: stack.enter_context(_open(path)))
+            for spec, size in zip(specs, sizes, strict=True):
+                parts = [
+                    self._read(part, opened, packed=spec.packed).to(
+                        device, torch.uint8 if spec.packed else dtype
+                    )
+                    for part in spec.parts(self.layout)
+                ]
+                state[spec.name] = torch.cat(parts) if len(parts) > 1 else parts[0]
+                done += size
+                if progress is not None:
+                    progress(done, sum(sizes))
+        return state
+
+    def _read(self, part: Part, opened: Callable[[Path], Any], *, packed: bool) -> Tensor:
+        name, shape = part
+        if name not in self.files:
+            raise self._missing(name)
+        path = self.files[name]
+        file = opened(path)  # safe_open, whose methods have no types
+        if name not in set(file.keys()):
+            raise CheckpointError(f"{path} lacks the tensor {name}; download this file again")
+        stored = file.get_slice(name)
+        if tuple(stored.get_shape()) != shape or stored.get_dtype() not in ({"U8"} if packed else FLOATS):
+            wanted = "U8" if packed else "BF16"
+            raise CheckpointError(
+                f"{path}: {name} is {stored.get_dtype()} {list(stored.get_shape())} but the config.json asks "
+                f"for {wanted} {list(shape)}; take both from the same checkpoint"
+            )
+        tensor: Tensor = file.get_tensor(name)
+        return tensor
+
+    def _missing(self, name: str) -> CheckpointError | UnsupportedModelError:
+        if name.removesuffix("_blocks") in self.files:
+            return UnsupportedModelError(
+                f"{self.folder}: {name.removesuffix('_blocks')} is not MXFP4, and this runtime computes only "
+                "MXFP4 experts; take a checkpoint such as openai/gpt-oss-20b"
+            )
+        return CheckpointError(f"{self.folder} lacks the tensor {name}; download the whole checkpoint")
+
+
+def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Each tensor's name and file: by the index when there is one, else as the files say."""
+    index = folder / INDEX
+    if not index.is_file():
+        for path in sorted(folder.glob("*.safetensors")):
+            with _open(path) as file:
+                yield from ((name, path) for name in list(file.keys()))
+        return
+    try:
+        names = dict(json.loads(index.read_text("utf-8"))["weight_map"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{index} is no index of tensors; download it again") from error
+    for name, file_name in names.items():
+        path = folder / str(file_name)
+        if not path.is_file():
+            raise CheckpointError(f"{path} is missing, which holds {name}; download it")
+        yield name, path
+
+
+def _open(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="pt", device="cpu")
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is truncated or damaged ({error}); download it again") from error

@@ -1,0 +1,171 @@
+"""How servers take token ids and give token ids back: vLLM's protocol and llama.cpp's.
+
+Read from vLLM's `CompletionRequest` (`return_token_ids` came with vLLM 0.10.2) and from the README and
+source of llama.cpp's server (tools/server). Both stop exactly where a TokenEngine must: vLLM is told to
+ignore its own end tokens, and the caller ends the stream at a stop token or at the limit by itself.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from harmony.errors import EngineError
+from harmony.runtime.generation import GeneratedToken, SamplingParams, TokenLogprob
+
+Json = Mapping[str, Any]
+Ask = Callable[[str, Json], Awaitable[Json]]
+
+
+class Dialect(Protocol):
+    """A server's protocol, with the model that it serves."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def context_length(self) -> int | None: ...
+
+    @property
+    def path(self) -> str: ...
+
+    def body(
+        self, prompt: Sequence[int], sampling: SamplingParams, stop: Collection[int], limit: int
+    ) -> Json:
+        """The JSON that asks for at most `limit` tokens, streamed."""
+
+    async def tokens(self, event: Json, received: int, ask: Ask) -> list[GeneratedToken]:
+        """The new tokens of one event, after `received` earlier ones; `ask` posts to another path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vllm:
+    """vLLM's OpenAI-compatible /v1/completions."""
+
+    name: str
+    context_length: int | None
+    path: str = "/v1/completions"
+
+    @classmethod
+    def of(cls, models: Json, wanted: str | None) -> "Vllm":
+        """The wanted model, or the first, of what /v1/models lists."""
+        served = {str(card["id"]): card.get("max_model_len") for card in models["data"]}
+        if not served or (wanted is not None and wanted not in served):
+            raise EngineError(f"the server has no model {wanted!r}; it serves {', '.join(served) or 'none'}")
+        name = wanted or next(iter(served))
+        return cls(name, served[name])
+
+    def body(
+        self, prompt: Sequence[int], sampling: SamplingParams, stop: Collection[int], limit: int
+    ) -> Json:
+        return {
+            "model": self.name,
+            "prompt": list(prompt),
+            "max_tokens": limit,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+            "min_p": sampling.min_p,
+            "seed": sampling.seed,
+            "logprobs": sampling.logprobs,
+            "stop_token_ids": sorted(stop),
+            "ignore_eos": True,
+            "repetition_penalty": 1.0,
+            "skip_special_tokens": False,
+            "return_token_ids": True,
+            "return_tokens_as_token_ids": True,
+            "stream": True,
+        }
+
+    async def tokens(self, event: Json, received: int, ask: Ask) -> list[GeneratedToken]:
+        for choice in event["choices"]:
+            ids = choice.get("token_ids")
+            if ids is None:
+                raise EngineError("the server gives no token ids back; use vLLM 0.10.2 or later")
+            probabilities = choice.get("logprobs")
+            if probabilities is None:
+                return [GeneratedToken(token) for token in ids]
+            return [
+                GeneratedToken(token, logprob=logprob, top_logprobs=_ranked(top))
+                for token, logprob, top in zip(
+                    ids, probabilities["token_logprobs"], probabilities["top_logprobs"], strict=True
+                )
+            ]
+        return []
+
+
+@dataclass(frozen=True, slots=True)
+class LlamaCpp:
+    """llama.cpp's own /completion."""
+
+    name: str
+    context_length: int | None
+    path: str = "/completion"
+
+    @classmethod
+    def of(cls, props: Json) -> "LlamaCpp":
+        """The model that /props describes; `n_ctx` is the context of one slot."""
+        name = str(props.get("model_alias") or props.get("model_path") or "llama.cpp")
+        return cls(name.rpartition("/")[2], props["default_generation_settings"].get("n_ctx"))
+
+    def body(
+        self, prompt: Sequence[int], sampling: SamplingParams, stop: Collection[int], limit: int
+    ) -> Json:
+        return {
+            "prompt": list(prompt),
+            "n_predict": limit,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+            "min_p": sampling.min_p,
+            "repeat_penalty": 1.0,
+            "samplers": ["temperature", "top_k", "top_p", "min_p"],
+            "seed": -1 if sampling.seed is None else sampling.seed,
+            "n_probs": 0 if sampling.logprobs is None else max(1, sampling.logprobs),
+            "cache_prompt": True,
+            "timings_per_token": True,
+            "return_tokens": True,
+            "stream": True,
+        }
+
+    async def tokens(self, event: Json, received: int, ask: Ask) -> list[GeneratedToken]:
+        if event.get("stop"):
+            return []
+        ids = event.get("tokens")
+        if not ids:
+            raise EngineError("the server gives no token ids back; use a llama.cpp that knows return_tokens")
+        swallowed = await self._swallowed(event, received, ask)
+        cached = event.get("timings", {}).get("cache_n", 0)
+        scored = [_scored(entry, cached) for entry in event.get("completion_probabilities", [])]
+        known = scored or [GeneratedToken(token, cached_tokens=cached) for token in ids]
+        return [GeneratedToken(token, cached_tokens=cached) for token in swallowed] + known
+
+    async def _swallowed(self, event: Json, received: int, ask: Ask) -> list[int]:
+        """The ids that this event should have brought besides its own.
+
+        The server sends no event for a token that ends inside a character; the next one then brings the
+        character's text but only its own id. The text tells the others, for what is left of it is their
+        bytes.
+        """
+        ids = list(event["tokens"])
+        text = str(event["content"])
+        if event["tokens_predicted"] <= received + len(ids) or text.isascii():
+            return []
+        answer = await ask("/tokenize", {"content": text, "add_special": False, "parse_special": False})
+        pieces = [int(piece) for piece in answer["tokens"]]
+        if pieces[-len(ids) :] != ids:
+            raise EngineError(
+                f"llama.cpp left out the first tokens of {text!r}, which its stream cannot express; "
+                "ask again, or use vLLM"
+            )
+        return pieces[: -len(ids)]
+
+
+def _ranked(top: Mapping[str, float]) -> tuple[TokenLogprob, ...]:
+    """vLLM's {"token_id:5": -0.1, ...}, the most likely first."""
+    pairs = sorted(top.items(), key=lambda pair: -pair[1])
+    return tuple(TokenLogprob(int(token.removeprefix("token_id:")), logprob) for token, logprob in pairs)
+
+
+def _scored(entry: Json, cached: int) -> GeneratedToken:
+    top = tuple(TokenLogprob(rank["id"], rank["logprob"]) for rank in entry["top_logprobs"])
+    return GeneratedToken(entry["id"], logprob=entry["logprob"], top_logprobs=top, cached_tokens=cached)

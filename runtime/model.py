@@ -1,0 +1,120 @@
+"""The gpt-oss model in plain torch, to be read from top to bottom."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from harmony.kernels.attention import attention
+from harmony.kernels.moe import Experts, moe, route
+from harmony.kernels.rms_norm import rms_norm
+from harmony.kernels.rope import rotate, rotation, yarn_concentration, yarn_frequencies
+from harmony.runtime.cache import FullLayer, KVCache, SlidingLayer
+from harmony.runtime.config import ModelConfig
+
+State = Mapping[str, Tensor]
+
+
+class AttentionBlock:
+    """Adds to x what its tokens find in those before them."""
+
+    def __init__(self, config: ModelConfig, state: State, layer: int) -> None:
+        name = f"block.{layer}.attn"
+        self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
+        self.head_dim, self.window = config.head_dim, config.window(layer)
+        self.eps = config.rms_norm_eps
+        self.norm = state[f"{name}.norm.scale"].float()
+        self.qkv_weight, self.qkv_bias = state[f"{name}.qkv.weight"], state[f"{name}.qkv.bias"]
+        self.sinks = state[f"{name}.sinks"].float()
+        self.out_weight, self.out_bias = state[f"{name}.out.weight"], state[f"{name}.out.bias"]
+
+    def __call__(self, x: Tensor, cos: Tensor, sin: Tensor, cache: SlidingLayer | FullLayer) -> Tensor:
+        t = rms_norm(x, self.norm, self.eps)
+        qkv = F.linear(t, self.qkv_weight, self.qkv_bias).view(len(x), -1, self.head_dim)
+        q, k, v = torch.split(qkv, [self.heads, self.kv_heads, self.kv_heads], dim=1)
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        k, v = cache.append(k, v)
+        t = attention(q, k, v, self.sinks, window=self.window)
+        return x + F.linear(t.flatten(1), self.out_weight, self.out_bias)
+
+
+class MoEBlock:
+    """Adds to x what the experts that the router chooses make of it."""
+
+    def __init__(self, config: ModelConfig, state: State, layer: int) -> None:
+        name = f"block.{layer}.mlp"
+        self.top_k, self.eps = config.experts_per_token, config.rms_norm_eps
+        self.norm = state[f"{name}.norm.scale"].float()
+        self.gate_weight = state[f"{name}.gate.weight"].float()
+        self.gate_bias = state[f"{name}.gate.bias"].float()
+        self.experts = Experts(
+            up_blocks=state[f"{name}.mlp1_weight.blocks"],
+            up_scales=state[f"{name}.mlp1_weight.scales"],
+            up_bias=state[f"{name}.mlp1_bias"],
+            down_blocks=state[f"{name}.mlp2_weight.blocks"],
+            down_scales=state[f"{name}.mlp2_weight.scales"],
+            down_bias=state[f"{name}.mlp2_bias"],
+            alpha=config.swiglu_alpha,
+            limit=config.swiglu_limit,
+        )
+
+    def __call__(self, x: Tensor) -> Tensor:
+        t = rms_norm(x, self.norm, self.eps)
+        weights, ids = route(t, self.gate_weight, self.gate_bias, self.top_k)
+        return x + moe(t, weights, ids, self.experts)
+
+
+class Transformer:
+    """The whole model, for one sequence at a time.
+
+    `state` holds the tensors of `harmony.runtime.layout.tensors` under their names in original/; the
+    embedding's dtype, bfloat16 or float32, is that of the computation, and its device the model's.
+    Norms, rotation, router, attention scores and softmax are float32 in either case.
+    """
+
+    def __init__(self, config: ModelConfig, state: State) -> None:
+        self.config = config
+        self.embedding = state["embedding.weight"]
+        self.blocks = [
+            (AttentionBlock(config, state, layer), MoEBlock(config, state, layer))
+            for layer in range(config.num_hidden_layers)
+        ]
+        self.norm = state["norm.scale"].float()
+        self.unembedding = state["embedding.weight" if config.tie_word_embeddings else "unembedding.weight"]
+        self.frequencies = yarn_frequencies(
+            config.head_dim,
+            theta=config.rope_theta,
+            factor=config.rope_scaling_factor,
+            initial_context=config.initial_context_length,
+            alpha=config.rope_ntk_alpha,
+            beta=config.rope_ntk_beta,
+        ).to(self.device)
+        self.concentration = yarn_concentration(config.rope_scaling_factor)
+
+    @property
+    def device(self) -> torch.device:
+        return self.embedding.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.embedding.dtype
+
+    def new_cache(self, context_length: int) -> KVCache:
+        """An empty cache for up to `context_length` tokens."""
+        return KVCache(self.config, context_length, dtype=self.dtype, device=self.device)
+
+    @torch.inference_mode()
+    def __call__(self, tokens: Tensor, cache: KVCache, *, all_positions: bool = False) -> Tensor:
+        """Read `tokens` int64 [n], which follow those in `cache`, and add them to it.
+
+        Returns the float32 logits of the token after the last one [V], or after each of them [n, V].
+        """
+        positions = torch.arange(cache.length, cache.length + len(tokens), device=self.device)
+        cos, sin = rotation(positions, self.frequencies, self.concentration)
+        x = F.embedding(tokens, self.embedding)
+        for (attend, mix), layer in zip(self.blocks, cache.layers, strict=True):
+            x = mix(attend(x, cos, sin, layer))
+        cache.length += len(tokens)
+        x = rms_norm(x if all_positions else x[-1], self.norm, self.config.rms_norm_eps)
+        return F.linear(x, self.unembedding).float()

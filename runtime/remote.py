@@ -1,0 +1,167 @@
+"""A TokenEngine on a server that takes token ids and gives token ids back."""
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+from dataclasses import replace
+
+import httpx
+
+from harmony.errors import ContextLengthError, EngineError
+from harmony.runtime.dialects import Dialect, Json, LlamaCpp, Vllm
+from harmony.runtime.generation import FinishReason, GeneratedToken, SamplingParams
+
+
+class RemoteEngine:
+    """Generates on a vLLM server (0.10.2 or later) or on llama.cpp's server.
+
+    `url` is the server's root, with or without /v1; `model` chooses among several that vLLM serves;
+    `api_key` is sent as a bearer token; `context_length` None asks the server. `timeout` is the longest
+    silence in seconds, the reading of a long prompt included. Nothing is retried once a request is on
+    its way, and no connection is kept between generations. The constructor asks the server what it is,
+    and raises EngineError when it cannot be reached or is neither of the two.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str | None = None,
+        api_key: str | None = None,
+        context_length: int | None = None,
+        timeout: float = 300.0,
+    ) -> None:
+        self._url = url.rstrip("/").removesuffix("/v1")
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._timeout = httpx.Timeout(timeout, connect=min(timeout, 10.0))
+        self._dialect = self._detect(model)
+        length = context_length or self._dialect.context_length
+        if length is None:
+            raise EngineError(f"{self._url} does not say how long its context is; pass context_length")
+        self.name = self._dialect.name
+        self.context_length = length
+        self.default_sampling = SamplingParams()
+
+    async def generate(
+        self, prompt: Sequence[int], sampling: SamplingParams, *, stop: Collection[int]
+    ) -> AsyncGenerator[GeneratedToken]:
+        """Yield tokens until one of `stop` was sampled (it is yielded too) or a limit is reached.
+
+        Closing the generator closes the connection, upon which the server stops. Raises
+        ContextLengthError before anything is sent when the prompt leaves no room, EngineError when the
+        server is not reachable, refuses, gives no token ids or breaks off.
+        """
+        room = self.context_length - len(prompt)
+        if room < 1:
+            raise ContextLengthError(
+                f"the prompt has {len(prompt)} tokens and {self._url} holds {self.context_length}; shorten "
+                "the conversation or serve the model with a longer context"
+            )
+        limit = min(room, sampling.max_tokens or room)
+        body = self._dialect.body(prompt, sampling, stop, limit)
+        received = 0
+        try:
+            async with self._client() as client:
+                async for event in _events(client, self._dialect.path, body):
+                    for token in await self._tokens(client, event, received):
+                        received += 1
+                        reason: FinishReason | None = (
+                            "stop" if token.token in stop else "length" if received == limit else None
+                        )
+                        yield replace(_trimmed(token, sampling), finish_reason=reason)
+                        if reason is not None:
+                            return
+        except httpx.HTTPError as error:
+            raise self._failed(error) from error
+        raise EngineError(
+            f"{self._url} broke off after {received} tokens, before a stop token or the limit of {limit}; "
+            "look at the server's log and ask again"
+        )
+
+    async def aclose(self) -> None:
+        """Nothing is held between generations."""
+
+    def _detect(self, model: str | None) -> Dialect:
+        try:
+            with httpx.Client(base_url=self._url, headers=self._headers, timeout=self._timeout) as client:
+                props = client.get("/props")
+                if props.is_success and "default_generation_settings" in _object(props):
+                    return LlamaCpp.of(_object(props))
+                models = client.get("/v1/models")
+                if models.is_success and "data" in _object(models):
+                    return Vllm.of(_object(models), model)
+        except httpx.HTTPError as error:
+            raise self._failed(error) from error
+        raise EngineError(
+            f"{self._url} answers neither /props as llama.cpp does (HTTP {props.status_code}) nor /v1/models "
+            f"as vLLM does (HTTP {models.status_code}); check the address and the api_key"
+        )
+
+    async def _tokens(self, client: httpx.AsyncClient, event: Json, received: int) -> list[GeneratedToken]:
+        async def ask(path: str, body: Json) -> Json:
+            response = await client.post(path, json=body)
+            await _raise_for_status(response)
+            return _object(response)
+
+        try:
+            return await self._dialect.tokens(event, received, ask)
+        except (KeyError, TypeError, ValueError) as error:
+            raise EngineError(
+                f"{self._url} sent an event of an unknown form ({error!r}); update the server"
+            ) from error
+
+    def _client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=self._url, headers=self._headers, timeout=self._timeout)
+
+    def _failed(self, error: httpx.HTTPError) -> EngineError:
+        reason = str(error) or type(error).__name__
+        return EngineError(f"{self._url} failed ({reason}); check that the server runs at this address")
+
+
+async def _events(client: httpx.AsyncClient, path: str, body: Json) -> AsyncIterator[Json]:
+    """The JSON objects of a stream of server-sent events."""
+    async with client.stream("POST", path, json=body) as response:
+        await _raise_for_status(response)
+        async for line in response.aiter_lines():
+            kind, _, data = line.partition(":")
+            if kind in ("data", "error") and data.strip() not in ("", "[DONE]"):
+                yield _event(data)
+
+
+def _event(data: str) -> Json:
+    try:
+        event = json.loads(data)
+    except ValueError:
+        event = None
+    if not isinstance(event, dict) or "error" in event or "message" in event:
+        raise EngineError(f"the server failed while it generated: {_message(data)}; see its log")
+    return event
+
+
+async def _raise_for_status(response: httpx.Response) -> None:
+    if response.is_success:
+        return
+    text = (await response.aread()).decode("utf-8", "replace")
+    raise EngineError(f"{response.url} refused (HTTP {response.status_code}): {_message(text)}")
+
+
+def _message(text: str) -> str:
+    """The server's own words, on one line: OpenAI's {"error": {"message": ...}} or what there is."""
+    try:
+        said = json.loads(text)
+    except ValueError:
+        said = text
+    while isinstance(said, dict) and ("error" in said or "message" in said):
+        said = said.get("error", said.get("message"))
+    return " ".join(str(said).split())[:500]
+
+
+def _object(response: httpx.Response) -> Json:
+    try:
+        found = response.json()
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _trimmed(token: GeneratedToken, sampling: SamplingParams) -> GeneratedToken:
+    """Servers report the sampled token among the most likely ones; keep as many as were asked for."""
+    return replace(token, top_logprobs=token.top_logprobs[: sampling.logprobs or 0])

@@ -1,0 +1,69 @@
+"""Draw the next token from logits; pure functions on float32 logits [V]."""
+
+import torch
+from torch import Tensor
+
+from harmony.runtime.generation import SamplingParams, TokenLogprob
+
+NEVER = float("-inf")
+
+
+def new_generator(seed: int | None) -> torch.Generator:
+    """A generator of its own, on the CPU for every device; None takes a fresh seed."""
+    generator = torch.Generator()
+    if seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(seed)
+    return generator
+
+
+def sample(logits: Tensor, params: SamplingParams, generator: torch.Generator) -> int:
+    """Draw a token id: temperature first, then top-k, top-p and min-p, each on what is left."""
+    if params.temperature == 0:
+        return int(logits.argmax())
+    logits = (logits - logits.max()) / params.temperature
+    if params.top_k:
+        logits = keep_top_k(logits, params.top_k)
+    if params.top_p < 1:
+        logits = keep_top_p(logits, params.top_p)
+    if params.min_p > 0:
+        logits = keep_min_p(logits, params.min_p)
+    return _draw(logits.softmax(-1), generator)
+
+
+def keep_top_k(logits: Tensor, k: int) -> Tensor:
+    """Keep the `k` largest logits."""
+    values, indices = torch.topk(logits, min(k, len(logits)))
+    return torch.full_like(logits, NEVER).index_copy_(-1, indices, values)
+
+
+def keep_top_p(logits: Tensor, p: float) -> Tensor:
+    """Keep the fewest tokens whose probabilities sum to at least `p`, the most likely first."""
+    probabilities = logits.softmax(-1)
+    # All tokens below this sum to less than 1 - p, so none is needed; sorting the rest alone is fast.
+    likely = torch.nonzero(probabilities >= (1 - p) / len(logits)).flatten()
+    ranked, order = probabilities[likely].sort(descending=True)
+    kept = likely[order[ranked.cumsum(-1) - ranked < p]]
+    return torch.full_like(logits, NEVER).index_copy_(-1, kept, logits[kept])
+
+
+def keep_min_p(logits: Tensor, p: float) -> Tensor:
+    """Keep the tokens at least `p` times as likely as the most likely one (arXiv:2407.01082)."""
+    probabilities = logits.softmax(-1)
+    return logits.masked_fill(probabilities < p * probabilities.max(), NEVER)
+
+
+def logprobs(logits: Tensor, token: int, count: int) -> tuple[float, tuple[TokenLogprob, ...]]:
+    """The natural log-probability of `token`, and the `count` most likely tokens with theirs."""
+    scores = logits.log_softmax(-1)
+    top = torch.topk(scores, min(count, len(scores)))
+    pairs = zip(top.indices.tolist(), top.values.tolist(), strict=True)
+    return float(scores[token]), tuple(TokenLogprob(candidate, score) for candidate, score in pairs)
+
+
+def _draw(probabilities: Tensor, generator: torch.Generator) -> int:
+    """Invert the cumulative distribution at one uniform number: far cheaper than one for each token."""
+    total = probabilities.cumsum(-1, dtype=torch.float64)
+    point = torch.rand((), dtype=torch.float64, generator=generator).to(total.device) * total[-1]
+    return int(torch.searchsorted(total, point, right=True))

@@ -1,0 +1,72 @@
+"""Small random checkpoints, written by our own writer, for every test of the runtime."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from harmony.kernels.mxfp4 import quantize
+from harmony.runtime.config import ModelConfig, alternating_layers
+from harmony.runtime.export import save_checkpoint
+from harmony.runtime.layout import TensorSpec, tensors
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small matrices are slower on several threads, above all on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def config() -> ModelConfig:
+    """The published architecture, in every ratio that matters, at toy size."""
+    return ModelConfig(
+        num_hidden_layers=4,
+        num_experts=8,
+        experts_per_token=4,
+        vocab_size=300,
+        hidden_size=64,
+        intermediate_size=96,
+        head_dim=16,
+        num_attention_heads=8,
+        num_key_value_heads=2,
+        sliding_window=128,
+        layer_types=alternating_layers(4),
+        max_context_length=131072,
+    )
+
+
+@pytest.fixture(scope="session")
+def state(config: ModelConfig) -> dict[str, Tensor]:
+    """Random weights, large enough that experts' activations pass the clamp of the SwiGLU."""
+    generator = torch.Generator().manual_seed(7)
+    experts: dict[str, Tensor] = {}
+
+    def make(spec: TensorSpec) -> Tensor:
+        if spec.packed and spec.name.endswith(".blocks"):
+            values = torch.randn(*spec.shape[:-2], spec.shape[-2] * 32, generator=generator)
+            blocks, experts[spec.name.removesuffix("blocks") + "scales"] = quantize(values * 0.3)
+            return blocks
+        if spec.packed:
+            return experts[spec.name]
+        values = torch.randn(spec.shape, generator=generator)
+        kind = spec.name.rpartition(".")[2]
+        spread = {"sinks": 2.0, "bias": 0.5, "mlp1_bias": 4.0}.get(kind, 0.2)
+        return (values * spread + (kind == "scale")).bfloat16()
+
+    return {spec.name: make(spec) for spec in tensors(config)}
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path, config: ModelConfig, state: dict[str, Tensor]) -> Path:
+    """A folder in the Hugging Face layout with one file."""
+    save_checkpoint(tmp_path / "model", config, state)
+    return tmp_path / "model"

@@ -1,0 +1,70 @@
+"""The estimate of memory, and the refusal to load what does not fit."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from harmony.errors import NotEnoughMemoryError
+from harmony.runtime import engine, memory
+from harmony.runtime.config import ModelConfig
+from harmony.runtime.engine import Engine
+from harmony.runtime.memory import GIB, check_memory, estimate, free_memory
+
+
+def test_weights_are_counted_exactly(config: ModelConfig, state: dict[str, Tensor]) -> None:
+    """The weights of the estimate are the bytes that loading takes."""
+    assert estimate(config, 4096, torch.bfloat16).weights == sum(tensor.nbytes for tensor in state.values())
+
+
+def test_cache_is_bounded_on_sliding_layers(config: ModelConfig) -> None:
+    """Each further token costs keys and values on the two full layers alone."""
+    longer, shorter = (estimate(config, n, torch.bfloat16).cache for n in (9000, 8000))
+    assert longer - shorter == 1000 * 2 * 2 * config.kv_size * 2
+
+
+def test_refusal_tells_the_numbers(config: ModelConfig) -> None:
+    """What is needed, of what parts, what is free, and a context that would fit."""
+    needed = estimate(config, 131072, torch.float32)
+    with pytest.raises(NotEnoughMemoryError, match=r"needs about [\d.]+ GiB .*cpu; .*context_length=") as e:
+        check_memory(config, 131072, torch.float32, needed.total - 1, "cpu")
+    fitting = int(str(e.value).rpartition("context_length=")[2].split()[0])
+    assert estimate(config, fitting, torch.float32).total < needed.total
+    check_memory(config, 131072, torch.float32, needed.total, "cpu")
+
+
+def test_refusal_without_any_context(config: ModelConfig) -> None:
+    """Where not even a short context fits, the advice is another machine or model."""
+    with pytest.raises(NotEnoughMemoryError, match="smaller model"):
+        check_memory(config, 131072, torch.float32, 1000, "cpu")
+
+
+def test_engine_checks_before_it_loads(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too little memory stops the loading before a tensor is read."""
+    heard: list[int] = []
+    monkeypatch.setattr(engine, "free_memory", lambda device: 1 << 20)
+    with pytest.raises(NotEnoughMemoryError):
+        Engine.load(checkpoint, "cpu", progress=lambda done, total: heard.append(done))
+    assert heard == []
+
+
+def test_free_memory_of_this_machine() -> None:
+    """There is some, and not more than the machine has."""
+    total = next(line for line in Path("/proc/meminfo").read_text().splitlines() if "MemTotal" in line)
+    assert 0 < free_memory(torch.device("cpu")) <= int(total.split()[1]) * 1024
+
+
+def test_control_group_limits(tmp_path: Path) -> None:
+    """The tightest limit of a group and those above it counts, page cache as free."""
+    inner = tmp_path / "fs" / "outer" / "inner"
+    inner.mkdir(parents=True)
+    for group, limit, used, cached in ((inner, "max", 0, 0), (inner.parent, str(8 * GIB), 3 * GIB, GIB)):
+        (group / "memory.max").write_text(f"{limit}\n")
+        (group / "memory.current").write_text(f"{used}\n")
+        (group / "memory.stat").write_text(f"anon 5\nfile {cached}\n")
+    membership = tmp_path / "cgroup"
+    membership.write_text("1:cpu:/old\n0::/outer/inner\n")
+    assert memory._group_room(membership, tmp_path / "fs") == 6 * GIB
+    membership.write_text("0::/\n")
+    assert memory._group_room(membership, tmp_path / "fs") == memory.NO_LIMIT

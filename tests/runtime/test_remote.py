@@ -1,0 +1,445 @@
+"""RemoteEngine against local HTTP servers that speak as vLLM and llama.cpp do."""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from harmony.errors import ContextLengthError, EngineError
+from harmony.runtime.generation import GeneratedToken, SamplingParams, TokenLogprob
+from harmony.runtime.remote import RemoteEngine
+
+Answer = Callable[[dict[str, Any]], Iterator[str] | tuple[int, Any]]
+PROMPT = [1, 2, 3]
+STOP = 99
+
+
+@dataclass
+class Server:
+    """What a stub answers at each path, and what it heard."""
+
+    answers: dict[str, Any]
+    requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    authorization: list[str | None] = field(default_factory=list)
+    gone: threading.Event = field(default_factory=threading.Event)
+    url: str = ""
+
+    def body(self, path: str) -> dict[str, Any]:
+        return next(body for heard, body in self.requests if heard == path)
+
+
+@contextmanager
+def serve(answers: dict[str, Any]) -> Iterator[Server]:
+    server = Server(answers)
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.reply({})
+
+        def do_POST(self) -> None:
+            self.reply(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+
+        def reply(self, body: dict[str, Any]) -> None:
+            server.requests.append((self.path, body))
+            server.authorization.append(self.headers["Authorization"])
+            answer = server.answers.get(self.path, (404, {"error": {"message": "not found"}}))
+            answer = answer(body) if callable(answer) else answer
+            if isinstance(answer, tuple):
+                self.whole(*answer)
+            else:
+                self.stream(answer)
+
+        def whole(self, status: int, content: Any) -> None:
+            data = (content if isinstance(content, str) else json.dumps(content)).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def stream(self, events: Iterator[str]) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+            self.end_headers()
+            try:
+                for event in events:
+                    self.wfile.write(event.encode())
+                    self.wfile.flush()
+            except OSError:
+                server.gone.set()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    http.daemon_threads = True
+    thread = threading.Thread(target=http.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    server.url = f"http://127.0.0.1:{http.server_port}"
+    try:
+        yield server
+    finally:
+        http.shutdown()
+        http.server_close()
+        thread.join()
+
+
+def sse(event: dict[str, Any]) -> str:
+    return f"data: {json.dumps(event)}\n\n"
+
+
+MODELS = {
+    "object": "list",
+    "data": [
+        {"id": "toy", "object": "model", "owned_by": "vllm", "max_model_len": 50},
+        {"id": "other", "object": "model", "owned_by": "vllm", "max_model_len": 60},
+    ],
+}
+
+
+def vllm_chunk(ids: list[int] | None, body: dict[str, Any], **rest: Any) -> str:
+    """One event of vLLM's stream, with all the fields that it dumps."""
+    logprobs = None
+    if body["logprobs"] is not None and ids is not None:
+        ranks = {f"token_id:{token}": -0.25 for token in ids} | {"token_id:7": -1.5, "token_id:8": -2.5}
+        logprobs = {
+            "text_offset": [0] * len(ids),
+            "token_logprobs": [-0.25] * len(ids),
+            "tokens": [f"token_id:{token}" for token in ids],
+            "top_logprobs": [dict(reversed(ranks.items())) for _ in ids],
+        }
+    choice = {
+        "index": 0,
+        "text": "…",
+        "logprobs": logprobs,
+        "finish_reason": None,
+        "stop_reason": None,
+        "prompt_token_ids": None,
+        "token_ids": ids,
+        **rest,
+    }
+    return sse(
+        {"id": "cmpl-1", "object": "text_completion", "created": 1, "model": "toy", "choices": [choice]}
+    )
+
+
+def vllm_events(body: dict[str, Any]) -> Iterator[str]:
+    """Tokens 10, 11, 12 … in uneven chunks, and 99 as the seventh, as vLLM would send them."""
+    script = [10, 11, 12, 13, 14, 15, STOP, 16, 17]
+    length = min(body["max_tokens"], len(script))
+    if STOP in body["stop_token_ids"]:
+        length = min(length, script.index(STOP) + 1)
+    cut = sorted({min(1, length), min(3, length), length})
+    for start, end in zip([0, *cut], cut, strict=False):
+        last = end == length
+        stopped = last and script[length - 1] in body["stop_token_ids"]
+        yield vllm_chunk(
+            script[start:end],
+            body,
+            prompt_token_ids=body["prompt"] if start == 0 else None,
+            finish_reason=("stop" if stopped else "length") if last else None,
+            stop_reason=STOP if stopped else None,
+        )
+    yield "data: [DONE]\n\n"
+
+
+VLLM = {"/v1/models": (200, MODELS), "/v1/completions": vllm_events}
+PROPS = {
+    "default_generation_settings": {"id": 0, "n_ctx": 40, "params": {"temperature": 0.8}},
+    "total_slots": 1,
+    "model_alias": "gpt-oss-toy",
+    "model_path": "/models/gpt-oss-toy.gguf",
+}
+
+
+def llama_event(ids: list[int], predicted: int, body: dict[str, Any], content: str = "a") -> str:
+    """One event of llama.cpp's stream."""
+    event: dict[str, Any] = {
+        "index": 0,
+        "content": content,
+        "tokens": ids,
+        "stop": False,
+        "id_slot": 0,
+        "tokens_predicted": predicted,
+        "tokens_evaluated": len(body["prompt"]),
+    }
+    if body.get("timings_per_token"):
+        event["timings"] = {"cache_n": 2, "prompt_n": 1}
+    if body["n_probs"]:
+        top = [{"id": ids[0], "token": "a", "bytes": [97], "logprob": -0.25}]
+        top += [{"id": 7, "token": "b", "bytes": [98], "logprob": -1.5}]
+        scored = {"id": ids[0], "token": "a", "bytes": [97], "logprob": -0.25}
+        event["completion_probabilities"] = [{**scored, "top_logprobs": top[: body["n_probs"]]}]
+    return sse(event)
+
+
+def llama_events(body: dict[str, Any]) -> Iterator[str]:
+    script = [10, 11, 12, 13, 14, 15, STOP][: body["n_predict"]]
+    for count, token in enumerate(script, 1):
+        yield llama_event([token], count, body)
+    yield sse({"index": 0, "content": "", "tokens": [], "stop": True, "stop_type": "eos"})
+
+
+LLAMA = {"/props": (200, PROPS), "/completion": llama_events}
+SERVERS = pytest.mark.parametrize("answers", [VLLM, LLAMA], ids=["vllm", "llama.cpp"])
+
+
+def run(
+    engine: RemoteEngine, sampling: SamplingParams | None = None, prompt: list[int] = PROMPT
+) -> list[GeneratedToken]:
+    async def main() -> list[GeneratedToken]:
+        return [t async for t in engine.generate(prompt, sampling or SamplingParams(), stop={STOP})]
+
+    return asyncio.run(main())
+
+
+@SERVERS
+def test_tokens_come_through(answers: dict[str, Any]) -> None:
+    """All ids in order, up to the stop token, which is yielded and marked."""
+    with serve(answers) as server:
+        tokens = run(RemoteEngine(server.url))
+    assert [t.token for t in tokens] == [10, 11, 12, 13, 14, 15, STOP]
+    assert [t.finish_reason for t in tokens] == [None] * 6 + ["stop"]
+
+
+@SERVERS
+@pytest.mark.parametrize("limit", [1, 2, 5])
+def test_limit(answers: dict[str, Any], limit: int) -> None:
+    """max_tokens ends the generation with "length"."""
+    with serve(answers) as server:
+        tokens = run(RemoteEngine(server.url), SamplingParams(max_tokens=limit))
+    assert len(tokens) == limit
+    assert tokens[-1].finish_reason == "length"
+
+
+@SERVERS
+def test_logprobs(answers: dict[str, Any]) -> None:
+    """The sampled token's, and as many of the most likely as were asked for."""
+    with serve(answers) as server:
+        engine = RemoteEngine(server.url)
+        two = run(engine, SamplingParams(logprobs=2))[0]
+        none = run(engine, SamplingParams(logprobs=0))[0]
+    assert two.logprob == none.logprob == -0.25
+    assert two.top_logprobs == (TokenLogprob(10, -0.25), TokenLogprob(7, -1.5))
+    assert none.top_logprobs == ()
+
+
+def test_what_vllm_is_asked() -> None:
+    """The request names model, ids, stop ids and every sampling parameter, and asks for ids back."""
+    sampling = SamplingParams(0.5, 0.9, 40, 0.1, seed=7, max_tokens=20)
+    with serve(VLLM) as server:
+        engine = RemoteEngine(server.url + "/v1/", model="other", api_key="secret")
+        run(engine, sampling)
+        assert (engine.name, engine.context_length) == ("other", 60)
+        assert set(server.authorization) == {"Bearer secret"}
+        body = server.body("/v1/completions")
+    wanted = {
+        "model": "other",
+        "prompt": PROMPT,
+        "max_tokens": 20,
+        "temperature": 0.5,
+        "top_p": 0.9,
+        "top_k": 40,
+        "min_p": 0.1,
+        "seed": 7,
+        "stop_token_ids": [STOP],
+        "ignore_eos": True,
+        "return_token_ids": True,
+        "stream": True,
+    }
+    assert {key: body[key] for key in wanted} == wanted
+
+
+def test_what_llama_cpp_is_asked() -> None:
+    """The request turns llama.cpp's own defaults off and asks for ids back; cached tokens are told."""
+    with serve(LLAMA) as server:
+        engine = RemoteEngine(server.url)
+        tokens = run(engine, SamplingParams(seed=7))
+        assert (engine.name, engine.context_length) == ("gpt-oss-toy", 40)
+        body = server.body("/completion")
+    wanted = {
+        "prompt": PROMPT,
+        "n_predict": 37,
+        "temperature": 1.0,
+        "top_p": 1.0,
+        "top_k": 0,
+        "min_p": 0.0,
+        "seed": 7,
+        "return_tokens": True,
+        "stream": True,
+    }
+    assert {key: body[key] for key in wanted} == wanted
+    assert {token.cached_tokens for token in tokens} == {2}
+
+
+@pytest.mark.parametrize("pieces", [[20, 21, 22], [21, 22]])
+def test_swallowed_tokens_of_llama_cpp(pieces: list[int]) -> None:
+    """Tokens that end inside a character, for which llama.cpp sends no event, are put back."""
+
+    def events(body: dict[str, Any]) -> Iterator[str]:
+        yield llama_event([10], 1, body)
+        yield llama_event([22], 1 + len(pieces), body, content="🦙")
+        yield llama_event([STOP], 2 + len(pieces), body, content="")
+
+    answers = {**LLAMA, "/completion": events, "/tokenize": (200, {"tokens": pieces})}
+    with serve(answers) as server:
+        assert [t.token for t in run(RemoteEngine(server.url))] == [10, *pieces, STOP]
+        assert server.body("/tokenize")["content"] == "🦙"
+
+
+def test_several_tokens_at_once_are_not_swallowed() -> None:
+    """With speculative decoding the count runs ahead; nothing is put back that is not missing."""
+
+    def events(body: dict[str, Any]) -> Iterator[str]:
+        yield llama_event([10], 3, body)
+        yield llama_event([11], 3, body, content="é")
+        yield llama_event([STOP], 3, body)
+
+    answers = {**LLAMA, "/completion": events, "/tokenize": (200, {"tokens": [11]})}
+    with serve(answers) as server:
+        assert [t.token for t in run(RemoteEngine(server.url))] == [10, 11, STOP]
+
+
+def test_swallowed_tokens_that_cannot_be_told() -> None:
+    """Where the text does not lead back to the sampled id, the generation fails rather than lies."""
+
+    def events(body: dict[str, Any]) -> Iterator[str]:
+        yield llama_event([22], 2, body, content="🦙")
+
+    answers = {**LLAMA, "/completion": events, "/tokenize": (200, {"tokens": [5, 6]})}
+    with serve(answers) as server, pytest.raises(EngineError, match="left out"):
+        run(RemoteEngine(server.url))
+
+
+def test_no_ids_back() -> None:
+    """A server that knows no return_token_ids is told apart before a token is yielded."""
+    answers = {**VLLM, "/v1/completions": lambda body: iter([vllm_chunk(None, body)])}
+    with serve(answers) as server, pytest.raises(EngineError, match="no token ids back"):
+        run(RemoteEngine(server.url))
+    answers = {**LLAMA, "/completion": lambda body: iter([llama_event([], 1, {**body, "n_probs": 0})])}
+    with serve(answers) as server, pytest.raises(EngineError, match="no token ids back"):
+        run(RemoteEngine(server.url))
+
+
+@SERVERS
+def test_prompt_too_long(answers: dict[str, Any]) -> None:
+    """A prompt that fills the server's context is refused before anything is sent."""
+    with serve(answers) as server:
+        engine = RemoteEngine(server.url)
+        heard = len(server.requests)
+        with pytest.raises(ContextLengthError, match="the prompt has 60 tokens"):
+            run(engine, prompt=[1] * 60)
+        assert len(server.requests) == heard
+
+
+def test_not_reachable() -> None:
+    """An address where nothing listens is named."""
+    with serve({}) as server:
+        url = server.url
+    with pytest.raises(EngineError, match=r"127.0.0.1:\d+ failed .*check that the server runs"):
+        RemoteEngine(url)
+
+
+def test_gone_after_it_was_found() -> None:
+    """A server that goes away between two calls is an EngineError too."""
+    with serve(VLLM) as server:
+        engine = RemoteEngine(server.url)
+    with pytest.raises(EngineError, match="check that the server runs"):
+        run(engine)
+
+
+def test_neither_protocol() -> None:
+    """Another web server is told by what it answers."""
+    with serve({"/v1/models": (401, {"error": "no key"})}) as server:
+        with pytest.raises(EngineError, match=r"HTTP 404.*HTTP 401.*api_key") as refused:
+            RemoteEngine(server.url)
+        assert server.url in str(refused.value)
+
+
+def test_model_that_is_not_served() -> None:
+    """The served models are listed."""
+    with serve(VLLM) as server, pytest.raises(EngineError, match="serves toy, other"):
+        RemoteEngine(server.url, model="missing")
+
+
+def test_context_length_that_is_not_told() -> None:
+    """A server that does not tell its context needs it as an argument."""
+    answers = {"/v1/models": (200, {"data": [{"id": "toy"}]})}
+    with serve(answers) as server:
+        with pytest.raises(EngineError, match="pass context_length"):
+            RemoteEngine(server.url)
+        assert RemoteEngine(server.url, context_length=8).context_length == 8
+
+
+@pytest.mark.parametrize("said", [{"error": {"message": "no such\nmodel", "code": 404}}, "no such model"])
+def test_refused_request(said: object) -> None:
+    """The server's own words come in one line with the status."""
+    with (
+        serve({**VLLM, "/v1/completions": (400, said)}) as server,
+        pytest.raises(EngineError, match=r"HTTP 400\): no such model$"),
+    ):
+        run(RemoteEngine(server.url))
+
+
+@pytest.mark.parametrize(
+    "line", ['data: {"error": {"message": "out of memory"}}\n\n', 'error: {"message": "out of memory"}\n\n']
+)
+def test_error_in_the_stream(line: str) -> None:
+    """An error event after the first tokens ends the generation, and nothing is retried."""
+
+    def events(body: dict[str, Any]) -> Iterator[str]:
+        yield llama_event([10], 1, body)
+        yield line
+
+    with serve({**LLAMA, "/completion": events}) as server:
+        with pytest.raises(EngineError, match="out of memory"):
+            run(RemoteEngine(server.url))
+        assert [path for path, _ in server.requests].count("/completion") == 1
+
+
+@pytest.mark.parametrize("cut", [["[DONE]"], [], ['{"choices": [{"tok']])
+def test_stream_that_breaks_off(cut: list[str]) -> None:
+    """A stream that ends before a stop token or the limit is an error, whatever its last words."""
+
+    def events(body: dict[str, Any]) -> Iterator[str]:
+        yield vllm_chunk([10, 11], body)
+        yield from (f"data: {data}\n\n" for data in cut)
+
+    with (
+        serve({**VLLM, "/v1/completions": events}) as server,
+        pytest.raises(EngineError, match=r"broke off after 2 tokens|failed while it generated"),
+    ):
+        run(RemoteEngine(server.url))
+
+
+def test_event_of_an_unknown_form() -> None:
+    """An event without the fields of the protocol is told as such."""
+    with (
+        serve({**VLLM, "/v1/completions": lambda body: iter([sse({"id": 1})])}) as server,
+        pytest.raises(EngineError, match="unknown form"),
+    ):
+        run(RemoteEngine(server.url))
+
+
+def test_closing_the_generator_closes_the_connection() -> None:
+    """A server that goes on generating finds its client gone."""
+
+    def endless(body: dict[str, Any]) -> Iterator[str]:
+        for count in range(1, 1000):
+            yield llama_event([10], count, body)
+            time.sleep(0.005)
+
+    async def main(engine: RemoteEngine) -> None:
+        generation = engine.generate(PROMPT, SamplingParams(), stop={STOP})
+        await anext(generation)
+        await generation.aclose()
+
+    with serve({**LLAMA, "/completion": endless}) as server:
+        asyncio.run(main(RemoteEngine(server.url)))
+        assert server.gone.wait(5)
