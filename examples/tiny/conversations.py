@@ -1,0 +1,225 @@
+"""Synthetic harmony conversations: token ids, and which of them the assistant sampled.
+
+Prompts are rendered as the agent renders them. The assistant's messages are written as gpt-oss
+samples them: the channel first, then the recipient (`<|channel|>analysis to=python code`).
+"""
+
+import datetime
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from random import Random
+
+import arithmetic
+import extraction
+import functions
+import smalltalk
+
+from harmony import (
+    Author,
+    DeveloperContent,
+    HarmonyEncoding,
+    Message,
+    ReasoningEffort,
+    RenderOptions,
+    Role,
+    SystemContent,
+    ToolDescription,
+)
+
+INSTRUCTIONS = (
+    "You are a helpful assistant.",
+    "Answer briefly.",
+    "Be concise and polite.",
+    "You are an assistant for numbers.",
+    "Answer in one sentence.",
+)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the system and developer messages of a conversation say."""
+
+    effort: ReasoningEffort
+    python: bool
+    functions: tuple[str, ...]
+    instructions: str | None
+    schema: str | None
+    date: str
+
+
+@dataclass
+class Example:
+    """One conversation: token ids, and for each whether the assistant sampled it."""
+
+    tokens: list[int] = field(default_factory=list)
+    sampled: list[bool] = field(default_factory=list)
+
+    def add(self, tokens: Iterable[int], *, sampled: bool) -> None:
+        before = len(self.tokens)
+        self.tokens.extend(tokens)
+        self.sampled.extend([sampled] * (len(self.tokens) - before))
+
+    def extend(self, other: "Example") -> None:
+        self.tokens.extend(other.tokens)
+        self.sampled.extend(other.sampled)
+
+
+class Writer:
+    """Writes conversations; the same seed writes the same ones."""
+
+    def __init__(self, encoding: HarmonyEncoding, seed: int) -> None:
+        self._encoding = encoding
+        self._random = Random(seed)
+        texts = (encoding.decode([token]) for token in range(1000, 199_000))
+        self.words = [text.strip() for text in texts if text.strip().isalpha() and len(text.strip()) > 2]
+
+    def write(self, limit: int) -> Example:
+        """A conversation of at most `limit` tokens, of one exchange or several."""
+        setting = self._setting()
+        example = Example()
+        example.add(self._preamble(setting), sampled=False)
+        for _ in range(self._random.choice((1, 2, 4, 8, 8, 8))):
+            exchange = self._exchange(setting, keep_reasoning=self._random.random() < 0.7)
+            if len(example.tokens) + len(exchange.tokens) > limit:
+                break
+            example.extend(exchange)
+        return example
+
+    def write_exchange(self, limit: int) -> Example:
+        """One exchange alone, without system and developer messages: the lesson to begin with."""
+        while len((exchange := self._exchange(self._setting(), keep_reasoning=True)).tokens) > limit:
+            pass
+        return exchange
+
+    def _setting(self) -> Setting:
+        random = self._random
+        names = tuple(functions.MAKERS)
+        day = datetime.date(2024, 6, 1) + datetime.timedelta(days=random.randrange(2500))
+        declared = random.sample(names, random.choice((1, 1, 2, 3, 4))) if random.random() < 0.3 else ()
+        return Setting(
+            effort=random.choice((*ReasoningEffort, ReasoningEffort.MEDIUM)),
+            python=random.random() < 0.85,
+            functions=tuple(declared),
+            instructions=random.choice(INSTRUCTIONS) if random.random() < 0.2 else None,
+            schema=random.choice(tuple(extraction.SCHEMAS)) if random.random() < 0.08 else None,
+            date=day.isoformat(),
+        )
+
+    def _preamble(self, setting: Setting) -> list[int]:
+        system = SystemContent.new().with_reasoning_effort(setting.effort)
+        system = system.with_conversation_start_date(setting.date)
+        if setting.python:
+            system = system.with_python_tool()
+        options = RenderOptions(conversation_has_function_tools=bool(setting.functions))
+        tokens = self._encoding.render(Message.from_role_and_content(Role.SYSTEM, system), options)
+        parts = [setting.instructions, extraction.section(setting.schema) if setting.schema else None]
+        instructions = "\n\n".join(part for part in parts if part)
+        if instructions or setting.functions:
+            developer = DeveloperContent.new()
+            if instructions:
+                developer = developer.with_instructions(instructions)
+            if setting.functions:
+                developer = developer.with_function_tools([self._tool(name) for name in setting.functions])
+            tokens = tokens + self._encoding.render(Message.from_role_and_content(Role.DEVELOPER, developer))
+        return tokens
+
+    def _tool(self, name: str) -> ToolDescription:
+        return ToolDescription.new(
+            name, self._description() or "", parameters=functions.schema(name, self._description)
+        )
+
+    def _description(self) -> str | None:
+        random = self._random
+        if random.random() < 0.5:
+            return None
+        return " ".join(random.choice(self.words) for _ in range(random.randrange(1, 8))) + "."
+
+    def _exchange(self, setting: Setting, *, keep_reasoning: bool) -> Example:
+        random = self._random
+        kind = random.random()
+        if setting.schema:
+            return self._filled_in(setting, keep_reasoning)
+        if setting.functions and kind < 0.5:
+            return self._function_call(setting, keep_reasoning)
+        if kind < 0.75:
+            return self._computed(setting, keep_reasoning)
+        if kind < 0.82:
+            asked, answer = random.choice(smalltalk.CHAT)
+            return self._said(setting, asked, answer, "I can answer this directly.", keep_reasoning)
+        if kind < 0.86:
+            call = functions.MAKERS[random.choice(tuple(functions.MAKERS))](random)
+            if call.name not in setting.functions:
+                thought = "There is no tool for this."
+                return self._said(setting, call.question, smalltalk.NO_FUNCTION, thought, keep_reasoning)
+        asked = smalltalk.unknown(random, self.words)
+        return self._said(setting, asked, smalltalk.DECLINE, "I do not know this.", keep_reasoning)
+
+    def _computed(self, setting: Setting, keep_reasoning: bool) -> Example:
+        asked, code = arithmetic.question(self._random)
+        if not setting.python:
+            thought = "This needs python, which I do not have here."
+            return self._said(setting, asked, smalltalk.NO_PYTHON, thought, keep_reasoning)
+        printed = arithmetic.result(code)
+        answer = f"Python reports {printed.splitlines()[-1]}." if "\n" in printed else f"{code} = {printed}"
+        thought = "I should use python."
+        if setting.effort == ReasoningEffort.HIGH:
+            thought = f"The user asks for {code}. I should use python."
+        turn = self._asked(asked)
+        if keep_reasoning:
+            self._think(turn, setting, thought)
+            self._sample(turn, f"<|channel|>analysis to=python code<|message|>{code}<|call|>")
+            self._hear(turn, "python", "analysis", printed)
+        self._answer(turn, answer, keep_reasoning)
+        return turn
+
+    def _function_call(self, setting: Setting, keep_reasoning: bool) -> Example:
+        call = functions.MAKERS[self._random.choice(setting.functions)](self._random)
+        failed = self._random.random() < 0.08
+        returned = f"Error: {self._description() or 'not available.'}" if failed else call.returned
+        turn = self._asked(call.question)
+        if keep_reasoning:
+            self._think(turn, setting, f"I should call {call.name}.")
+        recipient = f"functions.{call.name}"
+        arguments = functions.json.dumps(call.arguments)
+        header = f"<|channel|>commentary to={recipient} <|constrain|>json"
+        self._sample(turn, f"{header}<|message|>{arguments}<|call|>")
+        self._hear(turn, recipient, "commentary", returned)
+        self._answer(turn, "The tool failed, so I can't tell." if failed else call.answer, keep_reasoning)
+        return turn
+
+    def _filled_in(self, setting: Setting, keep_reasoning: bool) -> Example:
+        asked, schema, answer = extraction.question(self._random)
+        while schema != setting.schema:
+            asked, schema, answer = extraction.question(self._random)
+        return self._said(setting, asked, answer, f"I fill in the {schema}.", keep_reasoning)
+
+    def _said(self, setting: Setting, asked: str, answer: str, thought: str, keep_reasoning: bool) -> Example:
+        turn = self._asked(asked)
+        if keep_reasoning:
+            self._think(turn, setting, thought)
+        self._answer(turn, answer, keep_reasoning)
+        return turn
+
+    def _asked(self, text: str) -> Example:
+        turn = Example()
+        turn.add(self._encoding.render(Message.from_role_and_content(Role.USER, text)), sampled=False)
+        turn.add(self._encoding.encode("<|start|>assistant", allowed_special="all"), sampled=False)
+        return turn
+
+    def _think(self, turn: Example, setting: Setting, thought: str) -> None:
+        if setting.effort != ReasoningEffort.LOW:
+            self._sample(turn, f"<|channel|>analysis<|message|>{thought}<|end|><|start|>assistant")
+
+    def _hear(self, turn: Example, author: str, channel: str, text: str) -> None:
+        message = Message.from_author_and_content(Author.new(Role.TOOL, author), text)
+        message = message.with_channel(channel).with_recipient("assistant")
+        turn.add(self._encoding.render(message), sampled=False)
+        turn.add(self._encoding.encode("<|start|>assistant", allowed_special="all"), sampled=False)
+
+    def _answer(self, turn: Example, text: str, latest: bool) -> None:
+        self._sample(turn, f"<|channel|>final<|message|>{text}<|return|>", learn=latest)
+        if not latest:
+            turn.tokens[-1] = self._encoding.encode("<|end|>", allowed_special="all")[0]
+
+    def _sample(self, turn: Example, text: str, *, learn: bool = True) -> None:
+        turn.add(self._encoding.encode(text, allowed_special="all"), sampled=learn)

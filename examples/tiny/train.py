@@ -1,0 +1,157 @@
+"""Train the bundled tiny model and write it as a checkpoint in the Hugging Face layout.
+
+    python examples/tiny/train.py --minutes 60 --out runtime/tiny
+
+Runs on a CPU (two cores and an hour suffice) or a GPU. Matrices are trained with Muon
+(https://kellerjordan.github.io/posts/muon/), everything else with AdamW; the learning rate and the
+moment from which weights are rounded as stored follow the share of the time that is spent.
+"""
+
+import argparse
+import collections
+import itertools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from conversations import Example, Writer
+from export import export
+from model import TinyConfig, TinyModel
+from muon import Muon
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, IterableDataset
+
+from harmony import load_encoding
+
+LONG, SHORT = 512, 96
+LESSON = 0.25
+ROUND_AFTER = 0.7
+WARMUP = 0.02
+COOLDOWN = 0.5
+
+
+class Conversations(IterableDataset[tuple[Tensor, Tensor]]):
+    """Endless (compact tokens int64 [length], sampled bool [length]) pairs."""
+
+    def __init__(self, compact: Tensor, length: int, seed: int) -> None:
+        self.compact, self.length, self.seed = compact, length, seed
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        writer = Writer(load_encoding(), self.seed)
+        write = writer.write if self.length == LONG else writer.write_exchange
+        while True:
+            yield self._padded(write(self.length))
+
+    def _padded(self, example: Example) -> tuple[Tensor, Tensor]:
+        room = self.length - len(example.tokens)
+        tokens = self.compact[torch.tensor(example.tokens)]
+        return F.pad(tokens, (0, room)), F.pad(torch.tensor(example.sampled), (0, room))
+
+
+def batches_of(
+    compact: Tensor, tokens: int, seed: int
+) -> tuple[Iterator[list[Tensor]], Iterator[list[Tensor]]]:
+    """Batches of whole conversations and of single exchanges, `tokens` tokens each."""
+    long, short = (
+        iter(DataLoader(Conversations(compact, length, seed + length), tokens // length, num_workers=1))
+        for length in (LONG, SHORT)
+    )
+    return long, short
+
+
+def seen_tokens(seed: int, conversations: int = 4000, at_least: int = 8) -> list[int]:
+    """The tokens that get a row: those that occur often enough, and all groups of digits."""
+    encoding = load_encoding()
+    writer = Writer(encoding, seed)
+    counts = collections.Counter(t for _ in range(conversations) for t in writer.write(LONG).tokens)
+    digits = (f"{n:0{width}}" for width in (1, 2, 3) for n in range(10**width))
+    numbers = {encoding.encode(text)[0] for text in digits}
+    return sorted(numbers | {token for token, count in counts.items() if count >= at_least})
+
+
+def loss_of(model: TinyModel, tokens: Tensor, sampled: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean cross entropy of the sampled tokens, and the share of them that is the most likely one."""
+    with torch.autocast(tokens.device.type, dtype=torch.bfloat16):
+        hidden = model(tokens)
+    wanted = sampled[:, 1:] & (tokens[:, 1:] != 0)
+    logits = model.logits(hidden[:, :-1][wanted])
+    targets = tokens[:, 1:][wanted]
+    return F.cross_entropy(logits, targets), (logits.argmax(-1) == targets).float().mean()
+
+
+def learning_rate(spent: float) -> float:
+    """Linear warm-up, constant, linear cool-down; `spent` and the result are from 0 to 1."""
+    return min(1.0, spent / WARMUP, (1 - spent) / COOLDOWN)
+
+
+def train(args: argparse.Namespace) -> None:
+    torch.manual_seed(args.seed)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    seen = seen_tokens(args.seed)
+    compact = torch.zeros(TinyConfig(seen=0).vocab_size, dtype=torch.int64)
+    compact[torch.tensor(seen)] = torch.arange(1, len(seen) + 1)
+    model = TinyModel(TinyConfig(seen=len(seen) + 1)).to(device)
+    if args.resume:
+        model.load_state_dict(torch.load(args.resume, weights_only=True))
+    matrices = [p for name, p in model.named_parameters() if p.ndim >= 2 and _is_matrix(name)]
+    others = [p for name, p in model.named_parameters() if not (p.ndim >= 2 and _is_matrix(name))]
+    muon = Muon(matrices, lr=args.lr)
+    adam = torch.optim.AdamW(others, lr=args.lr / 5, betas=(0.9, 0.95), weight_decay=0.0)
+    long, short = batches_of(compact, args.batch, args.seed)
+    print(
+        f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(seen)} tokens with a row",
+        flush=True,
+    )
+    start = time.monotonic()
+    for step in itertools.count():
+        spent = (time.monotonic() - start) / (60 * args.minutes)
+        if spent >= 1:
+            break
+        tokens, sampled = next(short if spent < LESSON or step % 3 == 0 else long)
+        if spent >= ROUND_AFTER and not model.rounded:
+            model.round_weights()
+        for optimizer, base in ((muon, args.lr), (adam, args.lr / 5)):
+            for group in optimizer.param_groups:
+                group["lr"] = base * learning_rate(spent)
+        loss, right = loss_of(model, tokens.to(device), sampled.to(device))
+        (loss + 0.01 * model.balance()).backward()
+        torch.nn.utils.clip_grad_norm_(others, 1.0)
+        for optimizer in (muon, adam):
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        if step % 50 == 0:
+            print(
+                f"step {step:5d}  {spent:6.1%}  loss {loss.item():.4f}  right {right.item():.4f}", flush=True
+            )
+        if step % 500 == 499:
+            torch.save(model.state_dict(), args.state)
+    torch.save(model.state_dict(), args.state)
+    model.round_weights()
+    export(model, seen, args.out)
+    print(f"wrote {args.out}", flush=True)
+
+
+def _is_matrix(name: str) -> bool:
+    return name.endswith(("qkv.weight", "out.weight", "up", "down"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=60, help="how long to train (60)")
+    parser.add_argument("--batch", type=int, default=8192, help="tokens in a step (8192)")
+    parser.add_argument(
+        "--lr", type=float, default=0.02, help="Muon's learning rate; AdamW's is a fifth (0.02)"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--state", type=Path, default=Path("tiny.pt"), help="where the raw weights are kept")
+    parser.add_argument("--resume", type=Path, help="raw weights to start from")
+    parser.add_argument("--out", type=Path, default=Path("runtime/tiny"), help="the checkpoint's folder")
+    train(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()

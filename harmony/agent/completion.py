@@ -1,0 +1,134 @@
+"""What the model samples in one turn: events as it streams, messages when it has ended."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Literal
+
+from harmony import HarmonyEncoding, Message, Role, StreamableParser, StreamState, TextContent
+from harmony.agent.events import (
+    CommentaryDelta,
+    Event,
+    ReasoningDelta,
+    Repaired,
+    StopReason,
+    TextDelta,
+    Usage,
+)
+from harmony.agent.routing import is_call
+from harmony.runtime.generation import GeneratedToken, SamplingParams, TokenEngine
+from harmony.transcript import Transcript
+
+
+@dataclass(frozen=True)
+class Call:
+    """A complete tool call as the model wrote it."""
+
+    recipient: str
+    arguments: str
+    channel: str
+
+
+class Completion:
+    """One turn of the model: from `<|start|>assistant` to the call or the answer that ends it.
+
+    `finish` says how it ended: "stop" when the model ended it, a reason to stop the run when it was cut
+    off, None while it goes on or when it was cancelled.
+    """
+
+    def __init__(
+        self, encoding: HarmonyEncoding, engine: TokenEngine, prompt: list[int], sampling: SamplingParams
+    ) -> None:
+        self._engine = engine
+        self._prompt = prompt
+        self._sampling = sampling
+        self._stop = encoding.stop_tokens_for_assistant_actions()
+        self._parser = StreamableParser(encoding, Role.ASSISTANT, strict=False)
+        self._cached = 0
+        self._repairs_told = 0
+        self.finish: Literal["stop"] | StopReason | None = None
+
+    async def events(self, seconds_left: Callable[[], float | None]) -> AsyncGenerator[Event]:
+        """Sample until the turn ends or the time is up. Raises ContextLengthError and EngineError."""
+        async with aclosing(self._engine.generate(self._prompt, self._sampling, stop=self._stop)) as tokens:
+            while self.finish is None:
+                try:
+                    async with asyncio.timeout(seconds_left()):
+                        token = await anext(tokens)
+                except TimeoutError:
+                    self.finish = "timeout"
+                else:
+                    for event in self._take(token):
+                        yield event
+
+    @property
+    def call(self) -> Call | None:
+        """The tool call that ended the turn."""
+        last = self._parser.parsed_messages[-1:]
+        if not last or last[0].ending is None or not is_call(last[0].message.recipient):
+            return None
+        message = last[0].message
+        return Call(message.recipient or "", _text(message), message.channel or "commentary")
+
+    @property
+    def answer(self) -> str | None:
+        """What was said to the user in the final channel; None when nothing was."""
+        spoken = [m for m in self._parser.messages if m.author.role == Role.ASSISTANT and _is_answer(m)]
+        return "".join(_text(message) for message in spoken) if spoken else None
+
+    def append_to(self, transcript: Transcript) -> None:
+        """Append what was sampled, without a header that was cut off."""
+        if self._parser.state is StreamState.CONTENT:
+            self._parser.process_eos()
+        spans = [(parsed.message, parsed.span.stop) for parsed in self._parser.parsed_messages]
+        if spans:
+            transcript.append_sampled(self._parser.tokens[: spans[-1][1]], spans)
+
+    def added_to(self, usage: Usage) -> Usage:
+        """`usage` with the tokens of this turn."""
+        thought = (p.span for p in self._parser.parsed_messages if p.message.channel == "analysis")
+        return Usage(
+            prompt_tokens=usage.prompt_tokens + len(self._prompt),
+            cached_tokens=usage.cached_tokens + self._cached,
+            completion_tokens=usage.completion_tokens + len(self._parser.tokens),
+            reasoning_tokens=usage.reasoning_tokens + sum(map(len, thought)),
+        )
+
+    def _take(self, token: GeneratedToken) -> Iterator[Event]:
+        self._cached = token.cached_tokens
+        parser = self._parser.process(token.token)
+        if token.finish_reason == "stop":
+            self.finish = "stop"
+        elif token.finish_reason == "length":
+            spent = len(parser.tokens) == self._sampling.max_tokens
+            self.finish = "max_tokens" if spent else "context"
+        for repair in parser.diagnostics[self._repairs_told :]:
+            self._repairs_told += 1
+            yield Repaired(problem=repair.fault, assumed=repair.assumed)
+        if parser.last_content_delta:
+            yield from self._told(parser.last_content_delta)
+
+    def _told(self, text: str) -> Iterator[Event]:
+        parser = self._parser
+        if parser.state is StreamState.CONTENT:
+            channel, recipient = parser.current_channel, parser.current_recipient
+        else:
+            ended = parser.parsed_messages[-1].message
+            channel, recipient = ended.channel, ended.recipient
+        if is_call(recipient):
+            return
+        if channel == "analysis":
+            yield ReasoningDelta(text=text)
+        elif channel == "commentary":
+            yield CommentaryDelta(text=text)
+        else:
+            yield TextDelta(text=text)
+
+
+def _is_answer(message: Message) -> bool:
+    return message.channel not in ("analysis", "commentary") and not is_call(message.recipient)
+
+
+def _text(message: Message) -> str:
+    return "".join(content.text for content in message.content if isinstance(content, TextContent))

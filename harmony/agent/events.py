@@ -1,0 +1,88 @@
+"""What a run tells while it goes on: one small frozen object an event, each with its `type`.
+
+`event.model_dump_json()` is a line of the command's `--json` output.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+StopReason = Literal["answer", "max_turns", "max_tokens", "timeout", "context"]
+
+
+class Usage(BaseModel):
+    """Tokens of a run: `cached_tokens` of the prompts were not computed again."""
+
+    model_config = ConfigDict(frozen=True)
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ReasoningDelta(_Event):
+    """More of the model's reasoning, which is not meant for the end user."""
+
+    type: Literal["reasoning_delta"] = "reasoning_delta"
+    text: str
+
+
+class CommentaryDelta(_Event):
+    """More of a preamble: what the model tells the user between tool calls."""
+
+    type: Literal["commentary_delta"] = "commentary_delta"
+    text: str
+
+
+class TextDelta(_Event):
+    """More of the answer."""
+
+    type: Literal["text_delta"] = "text_delta"
+    text: str
+
+
+class ToolCalled(_Event):
+    """A complete call, before the tool runs; `arguments` is the text as sampled."""
+
+    type: Literal["tool_call"] = "tool_call"
+    tool: str
+    arguments: str
+
+
+class ToolReturned(_Event):
+    """What the tool answered, as the model reads it."""
+
+    type: Literal["tool_result"] = "tool_result"
+    tool: str
+    output: str
+    error: bool
+    seconds: float
+
+
+class Repaired(_Event):
+    """The model sampled something malformed; `assumed` says how it was read."""
+
+    type: Literal["repaired"] = "repaired"
+    problem: str
+    assumed: str
+
+
+class RunFinished(_Event):
+    """The last event. `text` is the answer, or what there was of it when `stop_reason` cut it off."""
+
+    type: Literal["run_finished"] = "run_finished"
+    text: str
+    stop_reason: StopReason
+    turns: int
+    usage: Usage
+
+
+Event = Annotated[
+    ReasoningDelta | CommentaryDelta | TextDelta | ToolCalled | ToolReturned | Repaired | RunFinished,
+    Field(discriminator="type"),
+]

@@ -1,0 +1,74 @@
+"""Which tool answers a call, and what the model is told when none does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from harmony.errors import SandboxUnavailableError, ToolError
+from harmony.tools.tool import BuiltinTool, CallableTool, Tool
+
+_NOT_TOOLS = frozenset({"all", "assistant", "user"})
+_FUNCTIONS = "functions."
+
+
+def is_call(recipient: str | None) -> bool:
+    """Whether a message with this recipient asks for a tool."""
+    return recipient is not None and recipient not in _NOT_TOOLS
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a tool said: who said it, its text, and whether it is an error."""
+
+    author: str
+    text: str
+    error: bool
+
+
+class Toolbox:
+    """The tools of an agent, found by the recipients that models really write.
+
+    A function is found with and without `functions.`. Whatever goes wrong in a tool becomes a text for
+    the model; only a sandbox that is not to be had ends the run.
+
+    Raises ToolError when two tools have one name.
+    """
+
+    def __init__(self, tools: Sequence[Tool]) -> None:
+        self.builtin = {t.namespace.name: t for t in tools if isinstance(t, BuiltinTool)}
+        self.functions = {t.description.name: t for t in tools if isinstance(t, CallableTool)}
+        if len(self.builtin) + len(self.functions) < len(tools):
+            raise ToolError("Two tools have the same name; rename one of them.")
+
+    @property
+    def names(self) -> list[str]:
+        """The recipients that have a tool."""
+        return [*self.builtin, *(_FUNCTIONS + name for name in self.functions)]
+
+    async def call(self, recipient: str, arguments: str) -> Answer:
+        """Let the tool that `recipient` names answer."""
+        author = self._author(recipient)
+        try:
+            return Answer(author, await self._run(author, arguments), error=False)
+        except SandboxUnavailableError:
+            raise
+        except ToolError as error:
+            return Answer(author, f"Error: {error}", error=True)
+        except Exception as error:
+            return Answer(author, f"Error: {type(error).__name__}: {error}", error=True)
+
+    async def aclose(self) -> None:
+        """End what the tools hold."""
+        for tool in self.builtin.values():
+            await tool.aclose()
+
+    def _author(self, recipient: str) -> str:
+        return _FUNCTIONS + recipient if recipient in self.functions else recipient
+
+    async def _run(self, author: str, arguments: str) -> str:
+        if author.removeprefix(_FUNCTIONS) in self.functions:
+            return await self.functions[author.removeprefix(_FUNCTIONS)].call(arguments)
+        namespace, _, function = author.partition(".")
+        if namespace in self.builtin:
+            return await self.builtin[namespace].call(function or None, arguments)
+        known = ", ".join(self.names) or "none"
+        raise ToolError(f"There is no tool {author!r}. Available tools: {known}.")

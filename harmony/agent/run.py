@@ -1,0 +1,110 @@
+"""A run: its limits, its state while it goes on, and its result."""
+
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from harmony import Message
+from harmony.agent.completion import Completion
+from harmony.agent.events import Event, RunFinished, StopReason, Usage
+from harmony.runtime.generation import SamplingParams
+from harmony.transcript import Transcript
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What ends a run: model turns, sampled tokens, wall-clock seconds; None is no limit.
+
+    A tool's answer is cut in the middle to `tool_output_tokens`, or to a quarter of the model's context
+    if that is less.
+    """
+
+    turns: int = 20
+    tokens: int | None = None
+    seconds: float | None = None
+    tool_output_tokens: int = 16_384
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended. Give `transcript` to the next run to go on with the conversation."""
+
+    text: str
+    stop_reason: StopReason
+    turns: int
+    usage: Usage
+    transcript: Transcript
+
+    @property
+    def messages(self) -> list[Message]:
+        """The conversation, the reasoning of the last turn included."""
+        return self.transcript.messages
+
+
+class Run:
+    """A run in progress: iterate over it for its events, then read its `result`.
+
+    `step` takes one turn and yields its events; it sets `stop_reason` when the run is over.
+    """
+
+    def __init__(
+        self, step: Callable[["Run"], AsyncGenerator[Event]], transcript: Transcript, limits: Limits
+    ) -> None:
+        self._events = self._all_steps(step)
+        self._deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
+        self.limits = limits
+        self.transcript = transcript
+        self.stop_reason: StopReason | None = None
+        self.turns = 0
+        self.text = ""
+        self.usage = Usage()
+
+    def __aiter__(self) -> AsyncGenerator[Event]:
+        return self._events
+
+    async def aclose(self) -> None:
+        """Stop the run; the transcript keeps what was said until now."""
+        await self._events.aclose()
+
+    @property
+    def result(self) -> RunResult:
+        """Raises RuntimeError while the run goes on."""
+        if self.stop_reason is None:
+            raise RuntimeError("The run has not ended: iterate over its events first.")
+        return RunResult(self.text, self.stop_reason, self.turns, self.usage, self.transcript)
+
+    def seconds_left(self) -> float | None:
+        """Until the run's time is up; None when it has no limit."""
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+    def within_limits(self, sampling: SamplingParams) -> SamplingParams:
+        """`sampling` with what is left of the run's tokens as its limit."""
+        if self.limits.tokens is None:
+            return sampling
+        left = self.limits.tokens - self.usage.completion_tokens
+        return replace(sampling, max_tokens=min(left, sampling.max_tokens or left))
+
+    def add(self, completion: Completion) -> None:
+        """Take over what the model sampled in a turn, and decide whether the run goes on."""
+        self.turns += 1
+        completion.append_to(self.transcript)
+        self.usage = completion.added_to(self.usage)
+        self.text = completion.answer or ""
+        self.stop_reason = self._reason_to_stop(completion)
+
+    def _reason_to_stop(self, completion: Completion) -> StopReason | None:
+        if completion.finish != "stop":
+            return completion.finish
+        if completion.call is None and completion.answer is not None:
+            return "answer"
+        if self.limits.tokens is not None and self.usage.completion_tokens >= self.limits.tokens:
+            return "max_tokens"
+        return "max_turns" if self.turns >= self.limits.turns else None
+
+    async def _all_steps(self, step: Callable[["Run"], AsyncGenerator[Event]]) -> AsyncGenerator[Event]:
+        while self.stop_reason is None:
+            async with aclosing(step(self)) as events:
+                async for event in events:
+                    yield event
+        yield RunFinished(text=self.text, stop_reason=self.stop_reason, turns=self.turns, usage=self.usage)

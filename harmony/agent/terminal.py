@@ -1,0 +1,107 @@
+"""What a run looks like on a terminal, in a pipe, and as JSON lines.
+
+Standard output carries the answer alone; the rest goes to standard error. What models and tools say is
+data: its control characters are shown, never sent to the terminal.
+"""
+
+import sys
+import unicodedata
+from typing import Protocol
+
+from rich.console import Console
+from rich.text import Text
+
+from harmony.agent.events import (
+    CommentaryDelta,
+    Event,
+    ReasoningDelta,
+    Repaired,
+    RunFinished,
+    TextDelta,
+    ToolCalled,
+    ToolReturned,
+)
+
+_SHOWN_LINES = 12
+_STOPPED = {
+    "max_turns": "stopped: the limit of model turns was met (--max-turns)",
+    "max_tokens": "stopped: the limit of tokens was met (--max-tokens)",
+    "timeout": "stopped: the time was up (--timeout)",
+    "context": "stopped: the model's context is full",
+}
+
+
+class View(Protocol):
+    """Something that shows the events of a run."""
+
+    def show(self, event: Event) -> None:
+        """Show one event as it happens."""
+
+
+class JsonLines:
+    """Every event as one line of JSON on standard output."""
+
+    def show(self, event: Event) -> None:
+        print(event.model_dump_json(), flush=True)
+
+
+class Plain:
+    """The answer as it streams, with tool calls dimmed above it."""
+
+    def __init__(self, *, show_reasoning: bool) -> None:
+        self._aside = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._show_reasoning = show_reasoning
+        self._open_line: type[Event] | None = None
+
+    def show(self, event: Event) -> None:
+        match event:
+            case TextDelta():
+                self._continue(TextDelta)
+                sys.stdout.write(printable(event.text))
+                sys.stdout.flush()
+            case ReasoningDelta() if self._show_reasoning:
+                self._continue(ReasoningDelta)
+                self._dim(event.text, end="")
+            case CommentaryDelta():
+                self._continue(CommentaryDelta)
+                self._aside.print(Text(printable(event.text)), end="")
+            case ToolCalled():
+                self._continue(None)
+                self._dim(f"▸ {event.tool}  {event.arguments}")
+            case ToolReturned():
+                self._dim("  " + "\n  ".join(_shortened(event.output)))
+            case Repaired():
+                self._continue(None)
+                self._dim(f"(malformed output repaired: {event.problem}; {event.assumed})")
+            case RunFinished():
+                self._continue(None)
+                if event.stop_reason != "answer":
+                    self._aside.print(Text(_STOPPED[event.stop_reason], style="yellow"))
+
+    def _continue(self, kind: type[Event] | None) -> None:
+        """End the line of another kind of text, if one is open."""
+        if self._open_line not in (None, kind):
+            stream = sys.stdout if self._open_line is TextDelta else self._aside.file
+            print(file=stream, flush=True)
+        self._open_line = kind
+
+    def _dim(self, text: str, end: str = "\n") -> None:
+        self._aside.print(Text(printable(text), style="dim"), end=end)
+
+
+def printable(text: str) -> str:
+    """Text that is safe on a terminal: control and direction characters are shown as their code points."""
+    return "".join(
+        c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else _shown(c) for c in text
+    )
+
+
+def _shown(character: str) -> str:
+    return "\u200d" if character == "\u200d" else f"<U+{ord(character):04X}>"
+
+
+def _shortened(output: str) -> list[str]:
+    lines = output.rstrip("\n").split("\n")
+    if len(lines) <= _SHOWN_LINES:
+        return lines
+    return [*lines[:_SHOWN_LINES], f"… {len(lines) - _SHOWN_LINES} more lines"]

@@ -1,0 +1,158 @@
+"""The command line: what goes where, exit statuses, and one clear line for every mistake."""
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from scripted import Scripted
+
+from harmony.agent import __main__ as command
+from harmony.agent.terminal import printable
+
+CALL = '<|channel|>commentary to=functions.add <|constrain|>json<|message|>{"a": 40, "b": 2}<|call|>'
+FINAL = "<|channel|>final<|message|>It is 42.<|return|>"
+THOUGHT = "<|channel|>analysis<|message|>Easy.<|end|><|start|>assistant"
+
+
+class Typed(io.StringIO):
+    """Standard input of a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Scripted:
+    """What the command loads, in a folder with a module of functions."""
+    scripted = Scripted(THOUGHT + CALL, FINAL)
+    monkeypatch.setattr(command, "load_engine", lambda *_, **__: scripted)
+    (tmp_path / "sums.py").write_text(
+        'def add(a: int, b: int) -> int:\n    """The sum."""\n    return a + b\n'
+    )
+    monkeypatch.chdir(tmp_path)
+    return scripted
+
+
+def test_standard_output_carries_only_the_answer(
+    engine: Scripted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The call and its result are shown beside it, the reasoning is not."""
+    assert command.main(["--tools", "sums:add", "What is 40 + 2?"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "It is 42.\n"
+    assert "functions.add" in err
+    assert "42" in err
+    assert "Easy." not in err
+    assert engine.closed
+
+
+def test_reasoning_is_shown_on_request(engine: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
+    """--show-reasoning puts it on standard error."""
+    assert command.main(["--show-reasoning", "--tools", "sums:add", "?"]) == 0
+    out, err = capsys.readouterr()
+    assert "Easy." in err
+    assert out == "It is 42.\n"
+
+
+def test_json_prints_every_event_as_a_line(engine: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each line is an object with a type; the call carries its real output."""
+    assert command.main(["--json", "--tools", "sums:add", "?"]) == 0
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [e["output"] for e in events if e["type"] == "tool_result"] == ["42"]
+    assert events[-1]["type"] == "run_finished"
+    assert events[-1]["text"] == "It is 42."
+
+
+def test_tools_none_declares_none(engine: Scripted) -> None:
+    """--tools none leaves no tool in the prompt."""
+    command.main(["--tools", "none", "?"])
+    with_tools = len(engine.prompts[0])
+    engine.prompts.clear()
+    command.main(["--tools", "python", "?"])
+    assert len(engine.prompts[0]) > with_tools
+
+
+def test_the_prompt_may_come_from_a_pipe(
+    engine: Scripted, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without PROMPT and without a terminal, standard input is the prompt."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("What is 40 + 2?\n"))
+    assert command.main(["--tools", "sums:add"]) == 0
+    assert capsys.readouterr().out == "It is 42.\n"
+
+
+def test_a_chat_goes_on_with_the_conversation(
+    engine: Scripted, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each line is a question; the second prompt holds the first; the end of input leaves."""
+    engine._turns = Scripted(FINAL, FINAL)._turns
+    monkeypatch.setattr("sys.stdin", Typed("One?\n\nTwo?\n"))
+    assert command.main([]) == 0
+    assert len(engine.prompts) == 2
+    assert len(engine.prompts[1]) > len(engine.prompts[0])
+    assert capsys.readouterr().out.count("It is 42.") == 2
+
+
+def test_a_limit_without_an_answer_is_status_1(engine: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
+    """The reason is told on standard error."""
+    assert command.main(["--max-turns", "1", "--tools", "sums:add", "?"]) == 1
+    assert "--max-turns" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_status_130(engine: Scripted, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupted command leaves without a traceback."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "load_engine", interrupted)
+    assert command.main(["?"]) == 130
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--reasoning", "extreme", "?"], "choose from"),
+        (["--temperature", "warm", "?"], "--temperature"),
+        (["--temperature", "-1", "?"], "temperature must be"),
+        (["--seed", "-1", "?"], "seed must be"),
+        (["--max-turns", "0", "?"], "1 or more"),
+        (["--no-such-flag"], "--help"),
+        (["--tools", "hammer", "?"], "module:function"),
+        (["--tools", "nowhere:add", "?"], "nowhere"),
+        (["--tools", "sums:subtract", "?"], "subtract"),
+        ([" "], "empty"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(
+    engine: Scripted, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    """No traceback, nothing on standard output, and what to do."""
+    assert command.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert err.startswith("error: ")
+    assert says in err
+
+
+def test_an_error_of_a_run_is_one_line(engine: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
+    """Errors while the model runs are shown like mistakes in the arguments."""
+    engine.context_length = 5
+    assert command.main(["--tools", "none", "?"]) == 2
+    assert capsys.readouterr().err.endswith("error: the prompt is too long\n")
+
+
+@pytest.mark.parametrize("hostile", ["\x1b[2J", "\x07", "\u202e", "\x9b31m", "\r", "\x00"])
+def test_no_control_character_reaches_the_terminal(hostile: str) -> None:
+    """Escape sequences and direction overrides of models and tools are shown, not obeyed."""
+    shown = printable(f"a{hostile}b")
+    assert hostile[0] not in shown
+    assert f"<U+{ord(hostile[0]):04X}>" in shown
+
+
+def test_ordinary_text_is_shown_as_it_is() -> None:
+    """Letters, emoji with joiners, tabs and newlines pass."""
+    text = "Ünïcode 👩‍💻\n\tcode"
+    assert printable(text) == text
