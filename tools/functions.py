@@ -1,0 +1,205 @@
+"""Python functions as tools: the signature becomes the schema, the docstring the description.
+
+    @function
+    def get_weather(city: str, unit: Literal["c", "f"] = "c") -> dict[str, float]:
+        \"\"\"The weather now.
+
+        Args:
+            city: Its English name.
+        \"\"\"
+
+Arguments are validated before the function sees them; whatever is wrong goes back to the model as the text
+of a ToolError: what, where, what is expected. Synchronous functions run in a thread. Not covered: functions
+with `*args` or `**kwargs`, and calls in parallel, which the harmony format does not have.
+"""
+
+import asyncio
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Generic, ParamSpec, TypeVar, cast, get_type_hints, overload
+
+from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
+from pydantic.fields import FieldInfo
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import PydanticSerializationError, to_json
+
+from harmony import ToolDescription
+from harmony.errors import ToolError
+from harmony.tools.arguments import Validate, by_model, by_schema, parsed
+from harmony.tools.schemas import Schema, simplify
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_TRAINED = re.compile(r"(?:python|browser)(?:\..*)?", re.DOTALL)
+_FOLDERS = re.compile(r"(?<![\w:/.])/(?:[^\s/'\":]+/)+")
+_ARGUMENT = re.compile(r"(\w+)\s*(?:\([^)]*\))?\s*:\s*(.*)")
+
+
+class FunctionTool(Generic[Parameters, Result]):
+    """A function that the model can call; calling it directly calls the function itself."""
+
+    def __init__(
+        self, call: Callable[Parameters, Result], description: ToolDescription, validate: Validate
+    ) -> None:
+        self._function = call
+        self._description = description
+        self._validate = validate
+
+    @classmethod
+    def from_schema(
+        cls, name: str, description: str, parameters: Schema | None, call: Callable[..., Any]
+    ) -> "FunctionTool[..., Any]":
+        """A tool from a JSON schema; `call` gets the arguments by keyword. ToolError for a bad schema."""
+        described = ToolDescription.new(_callable_name(name), description, parameters)
+        return FunctionTool(call, described, by_schema(described))
+
+    @property
+    def description(self) -> ToolDescription:
+        """Name, description and JSON schema of the parameters."""
+        return self._description
+
+    def __call__(self, *args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        return self._function(*args, **kwargs)
+
+    async def call(self, arguments: str) -> str:
+        """The result as text: a string as it is, anything else as JSON. Raises ToolError for the model."""
+        args, kwargs = self._validate(parsed(arguments))
+        result = await self._run(cast("Callable[..., Any]", self._function), args, kwargs)
+        if isinstance(result, str):
+            return result
+        try:
+            return to_json(result).decode()
+        except (PydanticSerializationError, ValueError) as error:
+            raise ToolError(
+                f"The result of {self._description.name} cannot be written as JSON: {error}"
+            ) from error
+
+    async def _run(self, call: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Any:
+        try:
+            if inspect.iscoroutinefunction(call):
+                return await call(*args, **kwargs)
+            result = await asyncio.to_thread(_contained, call, args, kwargs)
+            return await result if inspect.isawaitable(result) else result
+        except Exception as error:
+            raise _failure(error) from error
+
+
+@overload
+def function(call: Callable[Parameters, Result], /) -> FunctionTool[Parameters, Result]: ...
+@overload
+def function(
+    *, name: str | None = None, description: str | None = None
+) -> Callable[[Callable[Parameters, Result]], FunctionTool[Parameters, Result]]: ...
+def function(
+    call: Callable[..., Any] | None = None, /, *, name: str | None = None, description: str | None = None
+) -> Any:
+    """Make a function a tool; `name` and `description` replace what the function itself says.
+
+    Raises ToolError for a signature that the format cannot express.
+    """
+    if call is None:
+        return lambda later: _from_signature(later, name, description)
+    return _from_signature(call, name, description)
+
+
+def _from_signature(
+    call: Callable[..., Any], name: str | None, description: str | None
+) -> FunctionTool[..., Any]:
+    tool_name = _callable_name(name or str(getattr(call, "__name__", type(call).__name__)))
+    summary, texts = _docstring(inspect.getdoc(call) or "")
+    model, parameters = _model(call, tool_name, texts)
+    schema = simplify(model.model_json_schema(schema_generator=_QuietSchema)) if parameters else None
+    described = ToolDescription.new(tool_name, summary if description is None else description, schema)
+    return FunctionTool(call, described, by_model(described, model, parameters))
+
+
+class _QuietSchema(GenerateJsonSchema):
+    """A default that JSON cannot hold is left out of the schema, without a warning."""
+
+    ignored_warning_kinds = {"non-serializable-default", "skipped-choice"}  # noqa: RUF012 (pydantic's own shape)
+
+
+def _callable_name(name: str) -> str:
+    """A name that the format can call and that is none of the tools the model was trained with."""
+    if _TRAINED.fullmatch(name):
+        name = name.replace(".", "_") if "." in name else f"{name}_"
+    if not _NAME.fullmatch(name):
+        raise ToolError(
+            f"{name!r} cannot name a function; use 1 to 64 of the characters a-z, A-Z, 0-9, _ and -"
+        )
+    return name
+
+
+def _docstring(text: str) -> tuple[str, dict[str, str]]:
+    """The first paragraph as one line, and the texts of a Google-style `Args:` section by parameter."""
+    prose, found, section = text.partition("Args:\n")
+    summary = " ".join(prose.split("\n\n", 1)[0].split())
+    texts: dict[str, str] = {}
+    current, margin = None, None
+    for line in section.splitlines() if found else ():
+        indent = len(line) - len(line.lstrip())
+        if not line.strip() or indent == 0:
+            break
+        margin = indent if margin is None else margin
+        if indent <= margin and (match := _ARGUMENT.fullmatch(line.strip())):
+            current = match[1]
+            texts[current] = match[2]
+        elif current is not None:
+            texts[current] = f"{texts[current]} {line.strip()}".strip()
+    return summary, texts
+
+
+def _model(
+    call: Callable[..., Any], name: str, texts: Mapping[str, str]
+) -> tuple[type[BaseModel], list[inspect.Parameter]]:
+    """A model with a field for each parameter, named by position so that none can clash with pydantic's."""
+    parameters = list(inspect.signature(call).parameters.values())
+    try:
+        hints = get_type_hints(call if inspect.isroutine(call) else type(call).__call__, include_extras=True)
+    except NameError as error:
+        raise ToolError(
+            f"A type hint of {name} cannot be resolved ({error}); define it at module level"
+        ) from error
+    fields: dict[str, Any] = {}
+    for index, parameter in enumerate(parameters):
+        if parameter.kind in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD):
+            raise ToolError(
+                f"{name} takes *{parameter.name}; a model needs named parameters, so spell them out"
+            )
+        hint = hints.get(parameter.name, Any)
+        default = ... if parameter.default is inspect.Parameter.empty else parameter.default
+        text = _description(hint, default, texts.get(parameter.name))
+        field = Field(alias=parameter.name, description=text) if text else Field(alias=parameter.name)
+        fields[f"argument_{index}"] = (Annotated[hint, field], default)
+    try:
+        return create_model(name, __config__=ConfigDict(extra="forbid"), **fields), parameters
+    except (PydanticSchemaGenerationError, PydanticUserError) as error:
+        raise ToolError(f"{name}: {str(error).splitlines()[0]}") from error
+
+
+def _description(hint: Any, default: Any, text: str | None) -> str | None:
+    """What is to be said of a parameter, unless a pydantic Field says it already."""
+    metadata = getattr(hint, "__metadata__", ())
+    if any(isinstance(part, FieldInfo) and part.description for part in (*metadata, default)):
+        return None
+    return next((part for part in metadata if isinstance(part, str)), text)
+
+
+def _contained(call: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Any:
+    """Call in a thread; StopIteration, which no future can carry, leaves as a ToolError."""
+    try:
+        return call(*args, **kwargs)
+    except StopIteration as error:
+        raise _failure(error) from error
+
+
+def _failure(error: Exception) -> ToolError:
+    """What the model may know of an exception: its type and message, no folder of this machine."""
+    if isinstance(error, ToolError):
+        return error
+    message = _FOLDERS.sub("", " ".join(str(error).split()))
+    return ToolError(f"{type(error).__name__}: {message}" if message else type(error).__name__)

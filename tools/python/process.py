@@ -1,0 +1,190 @@
+"""The worker's process as its host holds it: started, introduced, signalled, ended.
+
+The worker gets two sockets: its channel and, as descriptors 1 and 2, its output. Its pid and user come from
+the kernel (SCM_CREDENTIALS), which translates them out of any namespace, so the worker cannot lie about
+either. The kernel kills the worker when the thread that started it ends, so start it from a lasting one.
+"""
+
+import asyncio
+import marshal
+import os
+import signal
+import socket
+import struct
+import subprocess
+import weakref
+from contextlib import suppress
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from types import CodeType
+
+from harmony.errors import SandboxUnavailableError
+from harmony.tools.python import seccomp
+from harmony.tools.python.backends import Launch, interpreter
+from harmony.tools.python.output import Capture
+
+START_LIMIT = 20.0
+_CHUNK, _DRAIN = 1 << 16, 1 << 20
+_READY, _CREDENTIALS = struct.pack("!I", 0), struct.Struct("iII")
+
+_BOOT = """
+import marshal, sys
+with open(int(sys.argv[1]), "rb", closefd=False) as channel:
+    policy, confine, worker = marshal.load(channel)
+scope = {"__name__": "confine"}
+exec(confine, scope)
+scope["confine"](**policy) if policy else scope["die_with_parent"]()
+scope = {"__name__": "worker"}
+exec(worker, scope)
+scope["serve"](int(sys.argv[1]))
+"""
+
+
+class Worker:
+    """A process that is ready for cells, with its sockets set not to block; `start_worker` makes one."""
+
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", channel: socket.socket, output: socket.socket
+    ) -> None:
+        self.channel = channel
+        self.output = output
+        self.pid = process.pid
+        self._process = process
+        self._end = weakref.finalize(self, _end, process, channel, output)
+
+    @property
+    def open(self) -> bool:
+        """Whether `close` has not been called."""
+        return self._end.alive
+
+    @property
+    def ended(self) -> str | None:
+        """How the process ended, in words; None while it runs."""
+        status = self._process.poll()
+        return None if status is None else _words(status)
+
+    def send(self, number: signal.Signals) -> None:
+        """Signal the worker itself, which is a descendant where bubblewrap stands between."""
+        if self._process.poll() is None:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def take_output(self, captured: Capture) -> bool:
+        """Add one piece of what lies ready, or raise BlockingIOError; False at the end of all output."""
+        data = self.output.recv(_CHUNK)
+        captured.add(data)
+        return bool(data)
+
+    def drain(self, captured: Capture) -> Capture:
+        """Add all that lies ready, within bounds, since a thread may go on printing."""
+        with suppress(BlockingIOError):
+            for _ in range(_DRAIN // _CHUNK):
+                self.take_output(captured)
+        return captured
+
+    def kill(self) -> None:
+        """Kill the process; what it has printed can still be read."""
+        self.send(signal.SIGKILL)
+        _kill(self._process)
+
+    def close(self) -> None:
+        """Kill the process and close the sockets."""
+        self.send(signal.SIGKILL)
+        self._end()
+
+
+async def start_worker(launch: Launch) -> Worker:
+    """Start a worker and wait until it has confined itself; SandboxUnavailableError says why it could not."""
+    channel, theirs = socket.socketpair()
+    output, printed = socket.socketpair()
+    with theirs, printed:
+        try:
+            process = _spawn(launch, theirs.fileno(), printed.fileno())
+        except OSError as error:
+            channel.close()
+            output.close()
+            raise SandboxUnavailableError(f"the worker cannot be started: {error}") from error
+    worker = Worker(process, channel, output)
+    output.shutdown(socket.SHUT_WR)
+    channel.setblocking(False)
+    output.setblocking(False)
+    try:
+        worker.pid = await _introduce(process, channel, launch)
+    except (OSError, TimeoutError):
+        last_words = worker.drain(Capture()).text().strip().splitlines() or ["the worker did not start"]
+        worker.close()
+        raise SandboxUnavailableError(last_words[-1]) from None
+    except BaseException:
+        worker.close()
+        raise
+    return worker
+
+
+def _spawn(launch: Launch, channel: int, output: int) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [*launch.prefix, interpreter(), "-I", "-S", "-B", "-X", "utf8", "-c", _BOOT, str(channel)],
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        pass_fds=(channel,),
+        cwd=launch.folder,
+        env=launch.environment,
+        start_new_session=True,
+    )
+
+
+async def _introduce(process: "subprocess.Popen[bytes]", channel: socket.socket, launch: Launch) -> int:
+    """Send the worker its policy and its code; the pid that it has here, vouched for by the kernel."""
+    policy = None
+    if launch.policy is not None:
+        system_calls = seccomp.program(seccomp.this_machine(), launch.pid or process.pid)
+        policy = asdict(launch.policy) | {"system_calls": system_calls}
+    parcel = marshal.dumps((policy, _code("confine.py"), _code("worker.py")))
+    channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(START_LIMIT):
+        await loop.sock_sendall(channel, parcel)
+        await _readable(channel)
+    ready, ancillary, _, _ = channel.recvmsg(len(_READY), socket.CMSG_SPACE(_CREDENTIALS.size))
+    channel.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 0)
+    if ready != _READY or not ancillary:
+        raise ConnectionError
+    pid, user, _ = _CREDENTIALS.unpack(ancillary[0][2])
+    if launch.policy and launch.policy.user not in (None, user):
+        raise SandboxUnavailableError(f"the worker still runs as user {user}")
+    return int(pid)
+
+
+@cache
+def _code(name: str) -> CodeType:
+    return compile(Path(__file__).with_name(name).read_text("utf-8"), f"<{name}>", "exec")
+
+
+async def _readable(channel: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(channel, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(channel)
+
+
+def _words(status: int) -> str:
+    """An exit status in words; bubblewrap reports a signal as 128 and its number."""
+    number = -status if status < 0 else status - 128
+    if number in {known.value for known in signal.Signals}:
+        return signal.Signals(number).name
+    return f"exit status {status}"
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.wait()
+
+
+def _end(process: "subprocess.Popen[bytes]", channel: socket.socket, output: socket.socket) -> None:
+    _kill(process)
+    channel.close()
+    output.close()

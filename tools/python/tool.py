@@ -1,0 +1,90 @@
+"""The python tool: code as plain text in, what a notebook would show out."""
+
+import asyncio
+from collections.abc import Sequence
+
+from harmony import ToolNamespaceConfig
+from harmony.errors import SandboxUnavailableError, ToolError
+from harmony.tools.python.backends import BACKENDS, BackendName, Limits
+from harmony.tools.python.process import start_worker
+from harmony.tools.python.session import Session
+from harmony.tools.python.workspace import Workspace
+
+NO_OUTPUT = "The code ran and printed nothing. Use print() to see a value."
+
+_CONFINING: Sequence[BackendName] = ("bubblewrap", "landlock")
+
+
+class Python:
+    """The `python` tool that gpt-oss was trained with: a stateful session in a sandbox.
+
+    The sandbox starts with the first call: bubblewrap where it works, Landlock and a system call filter
+    else, SandboxUnavailableError where neither holds. `backend` forces one of them, or `"unconfined"`,
+    which gives model code every right of this process. `timeout` is in seconds, for each call.
+
+        python = Python()
+        await python.call(None, "x = 6 * 7")
+        await python.call(None, "x")            # "42\\n"
+        await python.aclose()
+    """
+
+    def __init__(
+        self, backend: BackendName | None = None, *, timeout: float = 120.0, limits: Limits | None = None
+    ) -> None:
+        if backend is not None and backend not in BACKENDS:
+            raise ToolError(f"unknown backend {backend!r}; use one of {', '.join(BACKENDS)}")
+        self._backends = _CONFINING if backend is None else (backend,)
+        self._timeout = timeout
+        self._limits = limits or Limits()
+        self._workspace: Workspace | None = None
+        self._session: Session | None = None
+        self._turn = asyncio.Lock()
+
+    @property
+    def namespace(self) -> ToolNamespaceConfig:
+        """The description the model was trained on."""
+        return ToolNamespaceConfig.python()
+
+    @property
+    def backend(self) -> BackendName | None:
+        """The back end in use; None before the first call, unless one was forced."""
+        return self._backends[0] if len(self._backends) == 1 else None
+
+    async def call(self, function: str | None, arguments: str) -> str:
+        """Run `arguments`, which is code; variables and files stay for the next call."""
+        if function is not None:
+            raise ToolError(f"There is no python.{function}. Send the code as plain text to python.")
+        async with self._turn:
+            if self._session is None or not self._session.alive:
+                self._session = await self._start()
+            return await self._session.run(arguments, self._timeout) or NO_OUTPUT
+
+    async def aclose(self) -> None:
+        """Kill the session and remove its files; a later call starts anew."""
+        async with self._turn:
+            await asyncio.to_thread(self._discard)
+
+    def _discard(self) -> None:
+        if self._session is not None:
+            self._session.close()
+        if self._workspace is not None:
+            self._workspace.remove()
+        self._session = self._workspace = None
+
+    async def _start(self) -> Session:
+        """A session in the first back end that holds, which is then the only one tried."""
+        if self._workspace is None:
+            self._workspace = Workspace.create()
+        reasons = []
+        for name in self._backends:
+            try:
+                worker = await start_worker(BACKENDS[name](self._workspace, self._limits))
+            except SandboxUnavailableError as error:
+                reasons.append(f"{name}: {error}")
+                continue
+            self._backends = (name,)
+            return Session(worker, self._workspace, self._limits)
+        raise SandboxUnavailableError(
+            f"no sandbox for Python code here ({'; '.join(reasons)}); install bubblewrap "
+            "(`apt install bubblewrap`) or use a Linux kernel with Landlock (5.13 or later)"
+        )

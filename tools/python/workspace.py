@@ -1,0 +1,106 @@
+"""The folder that a Python session works in: made for it, measured while it runs, removed with it."""
+
+import os
+import pwd
+import secrets
+import subprocess
+import tempfile
+import weakref
+from dataclasses import dataclass
+from pathlib import Path
+
+from harmony.errors import SandboxUnavailableError
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A private folder, and the user that may enter it: a fresh one under root, the caller otherwise."""
+
+    root: Path
+    user: int | None
+
+    @classmethod
+    def create(cls) -> "Workspace":
+        """Make the folder; it is removed at the latest when the interpreter exits."""
+        user = _fresh_user() if os.geteuid() == 0 else None
+        workspace = cls(Path(tempfile.mkdtemp(prefix="harmony-python-")).resolve(), user)
+        workspace._furnish()
+        weakref.finalize(workspace, _remove, workspace.root)
+        return workspace
+
+    @property
+    def data(self) -> Path:
+        """Where cells run and keep their files."""
+        return self.root / "data"
+
+    @property
+    def temporary(self) -> Path:
+        """What the tempfile module uses."""
+        return self.root / "tmp"
+
+    def exceeds(self, size: int, entries: int) -> bool:
+        """Whether the files take more than `size` bytes of disk or are more than `entries`."""
+        folders = [os.fspath(self.root)]
+        try:
+            while folders:
+                with os.scandir(folders.pop()) as listing:
+                    for entry in listing:
+                        entries -= 1
+                        size -= entry.stat(follow_symlinks=False).st_blocks * 512
+                        if entry.is_dir(follow_symlinks=False):
+                            folders.append(entry.path)
+                        if size < 0 or entries < 0:
+                            return True
+        except FileNotFoundError:  # removed while this looked; the next look sees what is left
+            return False
+        except OSError:  # made unreadable, or nested too deep: where nobody can measure
+            return True
+        return False
+
+    def clear(self) -> None:
+        """Remove every file and leave the folder as it was made."""
+        _remove(self.data)
+        _remove(self.temporary)
+        self._furnish()
+
+    def remove(self) -> None:
+        """Remove the folder."""
+        _remove(self.root)
+
+    def _furnish(self) -> None:
+        for folder in (self.data, self.temporary):
+            folder.mkdir(mode=0o700)
+        if self.user is not None:
+            for folder in (self.root, self.data, self.temporary):
+                os.chown(folder, self.user, self.user)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a tree of any depth that someone else filled; rm follows no links and needs no recursion."""
+    if subprocess.run(["rm", "-rf", "--", folder], stderr=subprocess.DEVNULL).returncode:
+        subprocess.run(["chmod", "-R", "u+rwx", "--", folder], stderr=subprocess.DEVNULL)
+        subprocess.run(["rm", "-rf", "--", folder], stderr=subprocess.DEVNULL)
+
+
+def _fresh_user() -> int:
+    """An id that no account has, so that a session shares nothing with another or with the system.
+
+    Drawn from above the ranges that distributions and containers use, or, in a user namespace
+    that maps fewer ids, from the highest quarter of those.
+    """
+    first, _, count = (int(field) for field in Path("/proc/self/uid_map").read_text().split()[:3])
+    low, high = (
+        (1_900_000_000, 2_000_000_000) if count > 2_000_000_000 else (first + count * 3 // 4, first + count)
+    )
+    for _ in range(100):
+        if not _is_account(user := low + secrets.randbelow(high - low)):
+            return user
+    raise SandboxUnavailableError("no user id is free in this container; run as an ordinary user")
+
+
+def _is_account(user: int) -> bool:
+    try:
+        pwd.getpwuid(user)
+    except KeyError:
+        return False
+    return True
