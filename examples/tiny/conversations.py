@@ -101,7 +101,7 @@ class Writer:
             python=random.random() < 0.85,
             functions=tuple(declared),
             instructions=random.choice(INSTRUCTIONS) if random.random() < 0.2 else None,
-            schema=random.choice(tuple(extraction.SCHEMAS)) if random.random() < 0.08 else None,
+            schema=random.choice(tuple(extraction.SCHEMAS)) if random.random() < 0.12 else None,
             date=day.isoformat(),
         )
 

@@ -4,7 +4,8 @@
 
 Runs on a CPU (two cores and an hour suffice) or a GPU. Matrices are trained with Muon
 (https://kellerjordan.github.io/posts/muon/), everything else with AdamW; the learning rate and the
-moment from which weights are rounded as stored follow the share of the time that is spent.
+moment from which weights are rounded as stored follow the share of the time that is spent. Training
+begins with single exchanges, from which copying is learned quickly, and goes on with conversations.
 """
 
 import argparse
@@ -26,10 +27,8 @@ from torch.utils.data import DataLoader, IterableDataset
 from harmony import load_encoding
 
 LONG, SHORT = 512, 96
-LESSON = 0.25
 ROUND_AFTER = 0.7
 WARMUP = 0.02
-COOLDOWN = 0.5
 
 
 class Conversations(IterableDataset[tuple[Tensor, Tensor]]):
@@ -81,25 +80,26 @@ def loss_of(model: TinyModel, tokens: Tensor, sampled: Tensor) -> tuple[Tensor, 
     return F.cross_entropy(logits, targets), (logits.argmax(-1) == targets).float().mean()
 
 
-def learning_rate(spent: float) -> float:
-    """Linear warm-up, constant, linear cool-down; `spent` and the result are from 0 to 1."""
-    return min(1.0, spent / WARMUP, (1 - spent) / COOLDOWN)
+def learning_rate(spent: float, cooldown: float) -> float:
+    """Linear warm-up, constant, linear cool-down over the last part; all numbers are from 0 to 1."""
+    return min(1.0, spent / WARMUP, (1 - spent) / cooldown)
 
 
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    seen = seen_tokens(args.seed)
+    resumed = torch.load(args.resume, weights_only=True) if args.resume else None
+    seen: list[int] = resumed["seen"] if resumed else seen_tokens(args.seed)
     compact = torch.zeros(TinyConfig(seen=0).vocab_size, dtype=torch.int64)
     compact[torch.tensor(seen)] = torch.arange(1, len(seen) + 1)
     model = TinyModel(TinyConfig(seen=len(seen) + 1)).to(device)
-    if args.resume:
-        model.load_state_dict(torch.load(args.resume, weights_only=True))
+    if resumed:
+        model.load_state_dict(resumed["weights"])
     matrices = [p for name, p in model.named_parameters() if p.ndim >= 2 and _is_matrix(name)]
     others = [p for name, p in model.named_parameters() if not (p.ndim >= 2 and _is_matrix(name))]
     muon = Muon(matrices, lr=args.lr)
     adam = torch.optim.AdamW(others, lr=args.lr / 5, betas=(0.9, 0.95), weight_decay=0.0)
-    long, short = batches_of(compact, args.batch, args.seed)
+    long, short = batches_of(compact, args.batch, args.seed + bool(args.resume))
     print(
         f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(seen)} tokens with a row",
         flush=True,
@@ -109,12 +109,12 @@ def train(args: argparse.Namespace) -> None:
         spent = (time.monotonic() - start) / (60 * args.minutes)
         if spent >= 1:
             break
-        tokens, sampled = next(short if spent < LESSON or step % 3 == 0 else long)
+        tokens, sampled = next(short if spent < args.lesson else long)
         if spent >= ROUND_AFTER and not model.rounded:
             model.round_weights()
         for optimizer, base in ((muon, args.lr), (adam, args.lr / 5)):
             for group in optimizer.param_groups:
-                group["lr"] = base * learning_rate(spent)
+                group["lr"] = base * learning_rate(spent, args.cooldown)
         loss, right = loss_of(model, tokens.to(device), sampled.to(device))
         (loss + 0.01 * model.balance()).backward()
         torch.nn.utils.clip_grad_norm_(others, 1.0)
@@ -126,8 +126,8 @@ def train(args: argparse.Namespace) -> None:
                 f"step {step:5d}  {spent:6.1%}  loss {loss.item():.4f}  right {right.item():.4f}", flush=True
             )
         if step % 500 == 499:
-            torch.save(model.state_dict(), args.state)
-    torch.save(model.state_dict(), args.state)
+            torch.save({"weights": model.state_dict(), "seen": seen}, args.state)
+    torch.save({"weights": model.state_dict(), "seen": seen}, args.state)
     model.round_weights()
     export(model, seen, args.out)
     print(f"wrote {args.out}", flush=True)
@@ -146,9 +146,19 @@ def main() -> None:
     parser.add_argument(
         "--lr", type=float, default=0.02, help="Muon's learning rate; AdamW's is a fifth (0.02)"
     )
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--state", type=Path, default=Path("tiny.pt"), help="where the raw weights are kept")
-    parser.add_argument("--resume", type=Path, help="raw weights to start from")
+    parser.add_argument(
+        "--lesson", type=float, default=0.25, help="share of the time on single exchanges (0.25)"
+    )
+    parser.add_argument(
+        "--cooldown", type=float, default=0.5, help="share of the time on lowering the rate (0.5)"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of weights and data; the tokens with a row depend on it"
+    )
+    parser.add_argument(
+        "--state", type=Path, default=Path("tiny.pt"), help="where raw weights and tokens are kept"
+    )
+    parser.add_argument("--resume", type=Path, help="such a file to go on from")
     parser.add_argument("--out", type=Path, default=Path("runtime/tiny"), help="the checkpoint's folder")
     train(parser.parse_args())
 

@@ -98,9 +98,9 @@ def test_muon_orthogonalizes() -> None:
 
 def test_the_learning_rate_warms_up_and_cools_down() -> None:
     """From 0 to 1 and back to 0."""
-    assert learning_rate(0.0) == 0.0
-    assert learning_rate(0.3) == 1.0
-    assert learning_rate(0.999) < 0.01
+    assert learning_rate(0.0, 0.5) == 0.0
+    assert learning_rate(0.3, 0.5) == 1.0
+    assert learning_rate(0.999, 0.5) < 0.01
 
 
 def test_conversations_are_well_formed_harmony(encoding: HarmonyEncoding) -> None:

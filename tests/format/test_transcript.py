@@ -82,7 +82,8 @@ def test_reasoning_stays_while_tools_are_called(encoding: HarmonyEncoding) -> No
     transcript = Transcript(encoding)
     transcript.append(SYSTEM)
     transcript.append(user("Hi"))
-    text = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>analysis to=python code<|message|>1<|call|>"
+    call = "<|start|>assistant<|channel|>analysis to=python code<|message|>1<|call|>"
+    text = f"<|channel|>analysis<|message|>Hm.<|end|>{call}"
     sampled(encoding, transcript, text, analysis("Hm."), analysis("1").with_recipient("python"))
     before = transcript.tokens
     transcript.append(final("later"))

@@ -98,30 +98,30 @@ def test_a_filter_that_lets_pass_is_found_out(
 
 def test_unconfined_has_to_be_asked_for(run_cells: Cells) -> None:
     """By its name, code runs with the rights of the host."""
-    assert run_cells("unconfined", f"open({__file__!r}).read(3)") == ['\'"""\'\n']
+    assert run_cells("unconfined", f"open({__file__!r}).read(3)") == ['\'"""\'']
 
 
 def test_variables_stay(cells: Cells) -> None:
     """A cell sees what the cells before it defined."""
-    assert cells("x = 6", "def double(n): return 2 * n", "double(x)")[-1] == "12\n"
+    assert cells("x = 6", "def double(n): return 2 * n", "double(x)")[-1] == "12"
 
 
 @pytest.mark.parametrize(
     ("cell", "shown"),
     [
-        ("1 + 1", "2\n"),
-        ("'a'", "'a'\n"),
-        ("x = 1\nx", "1\n"),
-        ("1\n2", "2\n"),
+        ("1 + 1", "2"),
+        ("'a'", "'a'"),
+        ("x = 1\nx", "1"),
+        ("1\n2", "2"),
         ("None", NO_OUTPUT),
         ("x = 1", NO_OUTPUT),
         ("1;", NO_OUTPUT),
         ("", NO_OUTPUT),
         ("# nothing", NO_OUTPUT),
-        ("print('é ☃ 😀')", "é ☃ 😀\n"),
+        ("print('é ☃ 😀')", "é ☃ 😀"),
         ("for i in range(2): i", NO_OUTPUT),
-        ("__name__", "'__main__'\n"),
-        ("print('\\ud800')", "\\ud800\n"),
+        ("__name__", "'__main__'"),
+        ("print('\\ud800')", "\\ud800"),
     ],
 )
 def test_the_last_expression_is_echoed(cells: Cells, cell: str, shown: str) -> None:
@@ -139,7 +139,7 @@ for i in range(3):
     sys.stdout.flush(); os.write(1, b"o "); os.write(2, b"p\\n")
 4
 """
-    assert cells(code) == ["0 e 0 o p\n1 e 1 o p\n2 e 2 o p\n4\n"]
+    assert cells(code) == ["0 e 0 o p\n1 e 1 o p\n2 e 2 o p\n4"]
 
 
 def test_a_traceback_begins_at_the_cell(cells: Cells) -> None:
@@ -148,10 +148,10 @@ def test_a_traceback_begins_at_the_cell(cells: Cells) -> None:
     assert error.startswith(
         'Traceback (most recent call last):\n  File "<cell 1>", line 3, in <module>\n    f()\n'
     )
-    assert error.endswith("ZeroDivisionError: division by zero\n")
+    assert error.endswith("ZeroDivisionError: division by zero")
     assert "return 1 / 0" in error
     assert "worker" not in error
-    assert after == "'on'\n"
+    assert after == "'on'"
 
 
 def test_a_syntax_error_names_its_line(cells: Cells) -> None:
@@ -164,7 +164,7 @@ def test_a_syntax_error_names_its_line(cells: Cells) -> None:
 )
 def test_leaving_does_not_end_the_session(cells: Cells, cell: str) -> None:
     """SystemExit and KeyboardInterrupt are shown like any error."""
-    assert cells("x = 1", cell, "x")[-1] == "1\n"
+    assert cells("x = 1", cell, "x")[-1] == "1"
 
 
 def test_an_error_that_breaks_its_own_display(cells: Cells) -> None:
@@ -178,12 +178,12 @@ raise Bad
 """
     broken, after = cells(code, "2")
     assert "Bad" in broken
-    assert after == "2\n"
+    assert after == "2"
 
 
 def test_closed_streams_come_back(cells: Cells) -> None:
     """A cell that closes sys.stdout does not silence the next."""
-    assert cells("import sys; sys.stdout.close()", "print('here')")[1] == "here\n"
+    assert cells("import sys; sys.stdout.close()", "print('here')")[1] == "here"
 
 
 def test_standard_input_is_empty(cells: Cells) -> None:
@@ -203,29 +203,29 @@ shutil.copy2("a.txt", "b.txt")
 with tempfile.TemporaryFile() as file: file.write(b"x")
 done, open("b.txt").read(), sqlite3.connect(":memory:").execute("select 1").fetchone()
 """
-    assert cells(code) == ["([1], 'text', (1,))\n"]
+    assert cells(code) == ["([1], 'text', (1,))"]
 
 
 def test_working_folder(run_cells: Cells, backend: BackendName) -> None:
     """Cells start in a folder of their own; with bubblewrap it is /mnt/data."""
     (folder,) = run_cells(backend, "import os; print(os.getcwd())")
-    assert (folder == "/mnt/data\n") == (backend == "bubblewrap")
+    assert (folder == "/mnt/data") == (backend == "bubblewrap")
 
 
 def test_special_tokens_are_text(cells: Cells) -> None:
     """Markers of the format and of citations pass as they are."""
     text = "<|end|><|start|>assistant<|channel|>final<|message|>【1†L1】"
-    assert cells(f"print({text!r})") == [f"{text}\n"]
+    assert cells(f"print({text!r})") == [f"{text}"]
 
 
 def test_escape_sequences_are_stripped(cells: Cells) -> None:
     """Terminal colours, bells and other control characters do not reach the conversation."""
-    assert cells(r"print('\x1b[31mred\x1b[0m\a\tx\x00\x85\r')") == ["red\tx\n"]
+    assert cells(r"print('\x1b[31mred\x1b[0m\a\tx\x00\x85\r')") == ["red\tx"]
 
 
 def test_bytes_that_are_no_text_are_replaced(cells: Cells) -> None:
     """Output that is not UTF-8 gives replacement characters."""
-    assert cells(r"import os; os.write(1, b'a\xff\xfeb\n');") == ["a��b\n"]
+    assert cells(r"import os; os.write(1, b'a\xff\xfeb\n');") == ["a��b"]
 
 
 def test_a_flood_keeps_head_and_tail(cells: Cells) -> None:
@@ -233,13 +233,13 @@ def test_a_flood_keeps_head_and_tail(cells: Cells) -> None:
     (text,) = cells("print('HEAD' + 'x' * 10_000_000 + 'TAIL')")
     assert len(text) < 66_000
     assert text.startswith("HEADx")
-    assert text.endswith("xTAIL\n")
+    assert text.endswith("xTAIL")
     assert f"[... {10_000_009 - 65_536} bytes of output dropped ...]" in text
 
 
 def test_a_long_cell_arrives_whole(cells: Cells) -> None:
     """Code larger than any socket buffer runs."""
-    assert cells(f"x = '{'y' * 2_000_000}'\nlen(x)") == ["2000000\n"]
+    assert cells(f"x = '{'y' * 2_000_000}'\nlen(x)") == ["2000000"]
 
 
 def test_the_time_limit_keeps_the_variables(cells: Cells) -> None:
@@ -248,7 +248,7 @@ def test_the_time_limit_keeps_the_variables(cells: Cells) -> None:
     assert before == NO_OUTPUT
     assert over.startswith("begun\nTraceback")
     assert over.endswith("KeyboardInterrupt\n[Interrupted after 0.5 s; variables are kept]")
-    assert after == "42\n"
+    assert after == "42"
 
 
 def test_a_sleeping_cell_is_interrupted(cells: Cells) -> None:
@@ -269,7 +269,7 @@ def test_a_loop_that_ignores_the_interrupt_is_killed(cells: Cells, cell: str) ->
     _, killed, after = cells("x = 1", cell, "'x' in globals()", timeout=0.3)
     assert killed.endswith("variables are lost, the next call starts a new session]")
     assert "ignored the interrupt" in killed
-    assert after == "False\n"
+    assert after == "False"
 
 
 def test_a_worker_killed_from_outside(backend: BackendName) -> None:
@@ -286,12 +286,12 @@ def test_a_worker_killed_from_outside(backend: BackendName) -> None:
 
     ended, after = asyncio.run(killed())
     assert ended.startswith("[The Python session ended (SIGKILL); variables are lost")
-    assert after == "2\n"
+    assert after == "2"
 
 
 def test_files_outlive_the_worker(cells: Cells) -> None:
     """A worker that ends loses variables, not files."""
-    assert cells("open('kept', 'w').write('k'); import os; os._exit(1)", "open('kept').read()")[1] == "'k'\n"
+    assert cells("open('kept', 'w').write('k'); import os; os._exit(1)", "open('kept').read()")[1] == "'k'"
 
 
 @pytest.mark.parametrize(
@@ -310,7 +310,7 @@ def test_a_worker_that_ends_says_how(cells: Cells, cell: str, how: str) -> None:
     ended, after = cells(cell, "1")
     assert any(words in ended for words in how.split("|"))
     assert "variables are lost" in ended
-    assert after == "1\n"
+    assert after == "1"
 
 
 def test_output_before_the_end_is_kept(cells: Cells) -> None:
@@ -328,9 +328,9 @@ def test_memory_is_limited(cells: Cells) -> None:
         "x = None; 'alive'",
         limits=Limits(memory=256 << 20),
     )
-    assert big.endswith("MemoryError\n")
-    assert many.endswith("MemoryError\n")
-    assert after == "'alive'\n"
+    assert big.endswith("MemoryError")
+    assert many.endswith("MemoryError")
+    assert after == "'alive'"
 
 
 def test_a_file_over_its_limit(cells: Cells) -> None:
@@ -354,7 +354,7 @@ def test_a_full_disk_ends_the_session(cells: Cells, cell: str) -> None:
     limits = Limits(disk=8 << 20, files=1_000)
     full, after = cells(f"{cell}\nimport time; time.sleep(60)", "import os; os.listdir()", limits=limits)
     assert "all files are removed" in full
-    assert after == "[]\n"
+    assert after == "[]"
 
 
 def test_a_forged_reply_ends_the_session(cells: Cells) -> None:
@@ -368,7 +368,7 @@ while True: pass
 """
     forged, after = cells(forge, "1")
     assert "wrote to the session's own channel" in forged
-    assert after == "1\n"
+    assert after == "1"
 
 
 def test_a_reply_sent_twice_ends_the_session_one_cell_later(cells: Cells) -> None:
@@ -382,7 +382,7 @@ for descriptor in range(3, 64):
     first, second, third = cells(forge, "2", "3")
     assert first == NO_OUTPUT
     assert "wrote to the session's own channel" in second
-    assert third == "3\n"
+    assert third == "3"
 
 
 def test_nothing_runs_between_cells(backend: BackendName) -> None:
@@ -414,7 +414,7 @@ def test_a_session_outlives_its_event_loop(backend: BackendName) -> None:
     """Variables stay when the next call comes from another asyncio.run."""
     python = Python(backend)
     asyncio.run(python.call(None, "x = 7"))
-    assert asyncio.run(python.call(None, "x")) == "7\n"
+    assert asyncio.run(python.call(None, "x")) == "7"
     asyncio.run(python.aclose())
 
 
@@ -427,7 +427,7 @@ def test_calls_take_turns(backend: BackendName) -> None:
         await python.aclose()
         return answers
 
-    assert asyncio.run(together()) == [f"{n}\n{n}\n" for n in range(5)]
+    assert asyncio.run(together()) == [f"{n}\n{n}" for n in range(5)]
 
 
 async def _cancelled_once(python: Python, cell: str) -> None:
@@ -449,7 +449,7 @@ def test_a_cancelled_call_leaves_a_usable_session(backend: BackendName) -> None:
         await python.aclose()
         return answer
 
-    assert asyncio.run(cancelled()) == "5\n"
+    assert asyncio.run(cancelled()) == "5"
 
 
 @pytest.mark.usefixtures("short_grace")
@@ -468,7 +468,7 @@ def test_a_cancelled_call_that_does_not_stop(backend: BackendName) -> None:
     killed, after = asyncio.run(cancelled())
     assert "this one was not run" in killed
     assert "ran\n" not in killed
-    assert after == "1\n"
+    assert after == "1"
 
 
 def test_closing_removes_the_folder(
@@ -485,4 +485,4 @@ def test_the_environment_is_clean(cells: Cells, monkeypatch: pytest.MonkeyPatch)
     """Nothing of the host's environment reaches the worker."""
     monkeypatch.setenv("HARMONY_SECRET", "s3cret")
     (text,) = cells("import os; print(*sorted(set(os.environ) - {'PWD'}))")
-    assert text == "HOME LANG MALLOC_ARENA_MAX PATH TMPDIR\n"
+    assert text == "HOME LANG MALLOC_ARENA_MAX PATH TMPDIR"

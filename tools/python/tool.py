@@ -24,7 +24,7 @@ class Python:
 
         python = Python()
         await python.call(None, "x = 6 * 7")
-        await python.call(None, "x")            # "42\\n"
+        await python.call(None, "x")            # "42"
         await python.aclose()
     """
 
@@ -57,7 +57,8 @@ class Python:
         async with self._turn:
             if self._session is None or not self._session.alive:
                 self._session = await self._start()
-            return await self._session.run(arguments, self._timeout) or NO_OUTPUT
+            printed = await self._session.run(arguments, self._timeout)
+            return printed.removesuffix("\n") or NO_OUTPUT
 
     async def aclose(self) -> None:
         """Kill the session and remove its files; a later call starts anew."""
