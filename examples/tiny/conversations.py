@@ -74,16 +74,15 @@ class Writer:
         self.words = [text.strip() for text in texts if text.strip().isalpha() and len(text.strip()) > 2]
 
     def write(self, limit: int) -> Example:
-        """A conversation of at most `limit` tokens, of one exchange or several."""
+        """A conversation of at most `limit` tokens, of as many exchanges as fit."""
         setting = self._setting()
         example = Example()
         example.add(self._preamble(setting), sampled=False)
-        for _ in range(self._random.choice((1, 2, 4, 8, 8, 8))):
-            exchange = self._exchange(setting, keep_reasoning=self._random.random() < 0.7)
+        while True:
+            exchange = self._exchange(setting, keep_reasoning=self._random.random() < 0.85)
             if len(example.tokens) + len(exchange.tokens) > limit:
-                break
+                return example
             example.extend(exchange)
-        return example
 
     def write_exchange(self, limit: int) -> Example:
         """One exchange alone, without system and developer messages: the lesson to begin with."""

@@ -77,15 +77,25 @@ def _agent(options: argparse.Namespace) -> Agent:
 def _engine(options: argparse.Namespace) -> TokenEngine:
     """The engine, loaded with a progress bar when standard error is a terminal."""
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
-        bar = bars.add_task(f"loading {options.model}", total=None)
+    bars = Progress(console=console, transient=True, disable=not console.is_terminal)
+    bar = bars.add_task(f"loading {options.model}")
+
+    def show(done: int, total: int) -> None:
+        bars.start()
+        bars.update(bar, completed=done, total=total)
+
+    try:
         return load_engine(
             options.model,
             device=options.device,
             context_length=options.context,
             api_key=os.environ.get("HARMONY_API_KEY"),
-            progress=lambda done, total: bars.update(bar, completed=done, total=total),
+            progress=show,
         )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    finally:
+        bars.stop()
 
 
 async def _show(run: Run, view: View) -> None:

@@ -137,6 +137,19 @@ def test_a_mistake_is_one_line_and_status_2(
     assert says in err
 
 
+def test_a_context_that_the_model_cannot_have_is_a_mistake(
+    engine: Scripted, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the engine refuses about an option is told like a mistake in it."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ValueError("context_length must be from 1 to 4096")
+
+    monkeypatch.setattr(command, "load_engine", refuse)
+    assert command.main(["--context", "9999999", "?"]) == 2
+    assert capsys.readouterr().err == "error: context_length must be from 1 to 4096\n"
+
+
 def test_an_error_of_a_run_is_one_line(engine: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
     """Errors while the model runs are shown like mistakes in the arguments."""
     engine.context_length = 5
