@@ -15,6 +15,7 @@ with `*args` or `**kwargs`, and calls in parallel, which the harmony format does
 
 import asyncio
 import inspect
+import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Generic, ParamSpec, TypeVar, cast, get_type_hints, overload
@@ -23,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from harmony import ToolDescription
 from harmony.errors import ToolError
@@ -72,7 +73,7 @@ class FunctionTool(Generic[Parameters, Result]):
         if isinstance(result, str):
             return result
         try:
-            return to_json(result).decode()
+            return json.dumps(to_jsonable_python(result), ensure_ascii=False)
         except (PydanticSerializationError, ValueError) as error:
             raise ToolError(
                 f"The result of {self._description.name} cannot be written as JSON: {error}"

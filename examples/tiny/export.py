@@ -13,8 +13,7 @@ from harmony.runtime.config import ModelConfig, alternating_layers
 from harmony.runtime.export import save_checkpoint
 
 GENERATION = {
-    "do_sample": True,
-    "temperature": 0.3,
+    "do_sample": False,
     "bos_token_id": 199998,
     "pad_token_id": 199999,
     "eos_token_id": [200002, 200012],
