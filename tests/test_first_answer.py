@@ -12,6 +12,7 @@ import pytest
 
 from harmony.agent import Agent, RunResult, ToolCalled
 from harmony.errors import SandboxUnavailableError
+from harmony.runtime.generation import SamplingParams
 from harmony.runtime.models import load_engine
 from harmony.tools import Python
 
@@ -137,6 +138,16 @@ def test_a_chat_goes_on_from_the_cache() -> None:
 
 
 def test_the_same_seed_gives_the_same_tokens() -> None:
-    """Sampling is reproducible."""
-    one, two = (command("Hello!", "--json", "--seed", "3", folder=Path.cwd()).stdout for _ in range(2))
-    assert one == two != ""
+    """Sampling is reproducible, at a temperature at which another seed gives other tokens."""
+
+    async def sampled(seed: int) -> list[int]:
+        engine = load_engine("tiny")
+        sampling = SamplingParams(temperature=3, seed=seed, max_tokens=12)
+        prompt = Agent(engine).stream("Hello!").transcript.prompt
+        tokens = [token.token async for token in engine.generate(prompt, sampling, stop=())]
+        await engine.aclose()
+        return tokens
+
+    one, two, other = (asyncio.run(sampled(seed)) for seed in (3, 3, 4))
+    assert one == two
+    assert one != other

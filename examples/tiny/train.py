@@ -95,8 +95,8 @@ def train(args: argparse.Namespace) -> None:
     model = TinyModel(TinyConfig(seen=len(seen) + 1)).to(device)
     if resumed:
         model.load_state_dict(resumed["weights"])
-    matrices = [p for name, p in model.named_parameters() if p.ndim >= 2 and _is_matrix(name)]
-    others = [p for name, p in model.named_parameters() if not (p.ndim >= 2 and _is_matrix(name))]
+    matrices = [p for name, p in model.named_parameters() if _is_matrix(name)]
+    others = [p for name, p in model.named_parameters() if not _is_matrix(name)]
     muon = Muon(matrices, lr=args.lr)
     adam = torch.optim.AdamW(others, lr=args.lr / 5, betas=(0.9, 0.95), weight_decay=0.0)
     long, short = batches_of(compact, args.batch, args.seed + bool(args.resume))
