@@ -76,8 +76,11 @@ ASKED = (
 
 
 def number(random: Random) -> int:
-    """An integer of one to eight digits, every length up to six equally likely."""
+    """An integer of one to eight digits, every length up to six equally likely; some repeat themselves."""
     digits = random.choice((1, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 6, 7, 8))
+    if digits > 1 and random.random() < 0.08:
+        unit = random.choice((str(random.randrange(1, 10)), str(random.randrange(100, 1000))))
+        return int((unit * digits)[:digits])
     return random.randrange(10 ** (digits - 1) if digits > 1 else 0, 10**digits)
 
 

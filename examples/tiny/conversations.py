@@ -94,13 +94,13 @@ class Writer:
         random = self._random
         names = tuple(functions.MAKERS)
         day = datetime.date(2024, 6, 1) + datetime.timedelta(days=random.randrange(2500))
-        declared = random.sample(names, random.choice((1, 1, 2, 3, 4))) if random.random() < 0.4 else ()
+        declared = random.sample(names, random.choice((1, 1, 2, 3, 4))) if random.random() < 0.5 else ()
         return Setting(
             effort=random.choice((*ReasoningEffort, ReasoningEffort.MEDIUM)),
             python=random.random() < 0.85,
             functions=tuple(declared),
             instructions=random.choice(INSTRUCTIONS) if random.random() < 0.2 else None,
-            schema=random.choice(tuple(extraction.SCHEMAS)) if random.random() < 0.2 else None,
+            schema=random.choice(tuple(extraction.SCHEMAS)) if random.random() < 0.25 else None,
             date=day.isoformat(),
         )
 

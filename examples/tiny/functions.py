@@ -48,7 +48,7 @@ def _weather(random: Random) -> FunctionCall:
     keys = random.choice((("temperature", "sky"), ("temperature", "unit"), ("temperature",),
                           ("sky", "temperature"), ("temperature", "unit", "sky"), ("sky",)))  # fmt: skip
     if random.random() < 0.75:
-        returned = json.dumps({key: fields[key] for key in keys})
+        returned = _dumped(random, {key: fields[key] for key in keys})
         told = ", ".join(f"{key} {fields[key]}" for key in keys)
     else:
         returned = told = random.choice((f"{degrees} degrees, {sky}", f"{sky}, {degrees}", f"{sky}"))
@@ -63,7 +63,7 @@ def _time(random: Random) -> FunctionCall:
         "Tell me the time in {}.", "What is the local time in {}?", "Is it late in {}?",
         "Can you tell me the time in {}?",
     )).format(city)  # fmt: skip
-    returned = clock if random.random() < 0.5 else json.dumps({"time": clock})
+    returned = clock if random.random() < 0.5 else _dumped(random, {"time": clock})
     return FunctionCall(asked, "get_time", {"city": city}, returned, f"It is {clock} in {city}.")
 
 
@@ -86,11 +86,16 @@ def _currency(random: Random) -> FunctionCall:
         "Change {} {} into {}.", "{} {} in {}?", "How many {2} are {0} {1}?",
     )).format(amount, source, target)  # fmt: skip
     arguments = {"amount": amount, "source": source, "target": target}
-    returned = json.dumps({"amount": float(money)}) if random.random() < 0.3 else money
+    returned = _dumped(random, {"amount": float(money)}) if random.random() < 0.3 else money
     shown = str(float(money)) if returned.startswith("{") else money
     return FunctionCall(
         asked, "convert_currency", arguments, returned, f"{amount} {source} is {shown} {target}."
     )
+
+
+def _dumped(random: Random, value: dict[str, Any]) -> str:
+    """JSON as tools return it, most of them with spaces."""
+    return json.dumps(value, separators=(",", ":") if random.random() < 0.25 else None)
 
 
 MAKERS: dict[str, Callable[[Random], FunctionCall]] = {

@@ -7,6 +7,7 @@ gradients, so that nothing is lost at export.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,7 @@ class TinyModel(nn.Module):
     def __init__(self, config: TinyConfig) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Parameter(torch.randn(config.seen, config.hidden_size) * 0.5)
+        self.embedding = nn.Parameter(torch.randn(config.seen, config.hidden_size) * config.hidden_size**-0.5)
         self.blocks = nn.ModuleList(Block(config, window=index % 2 == 0) for index in range(config.layers))
         self.norm = RMSNorm(config.hidden_size)
         self.rounded = False
@@ -104,36 +105,60 @@ class Attention(nn.Module):
         k = rotate(k.view(batch, length, c.kv_heads, c.head_dim), cos, sin).transpose(1, 2)
         v = v.view(batch, length, c.kv_heads, c.head_dim).transpose(1, 2)
         k, v = (t.repeat_interleave(c.heads // c.kv_heads, dim=1) for t in (k, v))
-        mixed = attend(q, k, v, self.sinks, None if self.window is None else self._mask(length + 1, q))
-        return self.out(mixed.transpose(1, 2).flatten(2))
+        sinks = self.sinks.to(q.dtype).repeat(batch)
+        mixed = Attend.apply(*(t.flatten(0, 1) for t in (q, k, v)), sinks, self._mask(length, q))
+        return self.out(mixed.view(q.shape).transpose(1, 2).flatten(2))
 
     def _mask(self, length: int, like: Tensor) -> Tensor:
-        """What a sliding layer adds to its scores; key 0 is the sink, which every query sees."""
+        """What is added to the scores: 0 for the keys that a query sees, -inf for the others."""
         position = torch.arange(length, device=like.device)
         distance = position[:, None] - position[None, :]
-        hidden = (distance < 0) | ((distance >= self.window) & (position[None, :] > 0))
+        hidden = (distance < 0) | (distance >= (self.window or length))
         return torch.zeros_like(hidden, dtype=like.dtype).masked_fill(hidden, -torch.inf)
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, sinks: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention with sinks by torch's fused kernel: q, k and v [B, heads, T, D] to the same shape.
+class Attend(torch.autograd.Function):
+    """Attention with sinks: q, k and v [N, T, D], sinks [N] and a mask [T, T] to add, to [N, T, D].
 
-    A sink is a key whose score is the head's scalar whatever the query, and whose value is 0. One more
-    dimension, 1 in every query and 0 in every other key, makes it so; one more query keeps the
-    causal alignment. Without `mask` attention is causal.
+    A few matrices of scores at a time, so that they stay in a processor's cache; torch's fused kernel
+    knows no sinks, and with them as one more key it took twice as long on a CPU.
     """
-    pad = 8
-    q = F.pad(F.pad(q, (0, 1), value=1.0), (0, pad - 1, 1, 0))
-    k, v = (F.pad(t, (0, pad, 1, 0)) for t in (k, v))
-    at_sink = torch.zeros(k.shape[-1], device=k.device, dtype=k.dtype)
-    at_sink[-pad] = 1
-    first = (torch.arange(k.shape[2], device=k.device) == 0).to(k.dtype)
-    scale = (q.shape[-1] - pad) ** -0.5
-    sink_keys = (sinks / scale).to(k.dtype).view(1, -1, 1, 1) * first.view(1, 1, -1, 1) * at_sink
-    mixed = F.scaled_dot_product_attention(
-        q, k + sink_keys, v, attn_mask=mask, is_causal=mask is None, scale=scale
-    )
-    return mixed[:, :, 1:, :-pad]
+
+    @staticmethod
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor, mask: Tensor) -> Tensor:
+        shares = q.new_empty(*q.shape[:2], k.shape[1])
+        at_sink = q.new_empty(q.shape[:2])
+        scaled = q * q.shape[-1] ** -0.5
+        for part in slices_in_cache(q):
+            scores = torch.baddbmm(mask, scaled[part], k[part].mT)
+            sink = sinks[part, None]
+            highest = torch.maximum(scores.amax(-1), sink)
+            torch.exp(scores.sub_(highest[..., None]), out=shares[part])
+            others = torch.exp(sink - highest)
+            total = shares[part].sum(-1) + others
+            shares[part].mul_(1 / total[..., None])
+            at_sink[part] = others / total
+        mixed = shares @ v
+        ctx.save_for_backward(q, k, v, shares, at_sink, mixed)
+        return mixed
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, shares, at_sink, mixed = ctx.saved_tensors
+        common = (grad * mixed).sum(-1)
+        to_q, to_k = torch.empty_like(q), torch.empty_like(k)
+        for part in slices_in_cache(q):
+            scores = torch.bmm(grad[part], v[part].mT).sub_(common[part, :, None]).mul_(shares[part])
+            torch.bmm(scores, k[part], out=to_q[part])
+            torch.bmm(scores.mT, q[part], out=to_k[part])
+        scale = q.shape[-1] ** -0.5
+        return to_q.mul_(scale), to_k.mul_(scale), shares.mT @ grad, -(at_sink * common).sum(-1), None
+
+
+def slices_in_cache(q: Tensor, elements: int = 2**18) -> list[slice]:
+    """Slices of the first dimension of q [N, T, D] whose [T, T] scores have about so many elements."""
+    step = max(1, elements // q.shape[1] ** 2)
+    return [slice(start, start + step) for start in range(0, len(q), step)]
 
 
 class MixtureOfExperts(nn.Module):
@@ -158,16 +183,36 @@ class MixtureOfExperts(nn.Module):
         weights = best.float().softmax(dim=-1)
         load = F.one_hot(ids, count).float().mean(dim=(0, 1))
         self.balance = count * (load * scores.float().softmax(dim=-1).mean(dim=0)).sum()
-        order = ids.flatten().argsort(stable=True)
-        rows = order // active
-        chunks = tokens[rows].split(torch.bincount(ids.flatten(), minlength=count).tolist())
+        rows, shares = by_expert(ids, weights, count)
         up, down = (mxfp4_rounded(w) if self.rounded else w for w in (self.up, self.down))
-        outputs = [
-            F.linear(swiglu(F.linear(chunk, up[e], self.up_bias[e])), down[e], self.down_bias[e])
-            for e, chunk in enumerate(chunks)
-        ]
-        mixed = torch.cat(outputs).float() * weights.flatten()[order, None]
-        return torch.zeros_like(tokens, dtype=torch.float32).index_add(0, rows, mixed).view_as(x)
+        chosen = F.pad(tokens, (0, 0, 0, 1))[rows]
+        hidden = swiglu(batched_linear(chosen, up, self.up_bias))
+        mixed = batched_linear(hidden, down, self.down_bias) * shares[..., None]
+        summed = torch.zeros(len(tokens) + 1, x.shape[-1], device=x.device)
+        return summed.index_add(0, rows.flatten(), mixed.flatten(0, 1).float())[:-1].view_as(x)
+
+
+def by_expert(ids: Tensor, weights: Tensor, count: int, multiple: int = 64) -> tuple[Tensor, Tensor]:
+    """The rows of tokens that each expert computes and their weights, [count, capacity] each.
+
+    `ids` and `weights` are [N, active]. The capacity is that of the fullest expert, rounded up so that
+    few shapes occur; what is left of it holds row N with weight 0.
+    """
+    order = ids.flatten().argsort(stable=True)
+    load = torch.bincount(ids.flatten(), minlength=count)
+    capacity = -(-int(load.max()) // multiple) * multiple
+    expert = ids.flatten()[order]
+    slot = torch.arange(len(order), device=ids.device) - (load.cumsum(0) - load)[expert]
+    rows = ids.new_full((count, capacity), len(ids))
+    rows[expert, slot] = order // ids.shape[1]
+    shares = weights.new_zeros(count, capacity).index_put((expert, slot), weights.flatten()[order])
+    return rows, shares
+
+
+def batched_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """[E, N, in] by [E, out, in] and [E, out] to [E, N, out]."""
+    product = x @ weight.mT
+    return product + bias[:, None].to(product.dtype)
 
 
 class RMSNorm(nn.Module):

@@ -11,6 +11,7 @@ begins with single exchanges, from which copying is learned quickly, and goes on
 import argparse
 import collections
 import itertools
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,6 +71,21 @@ def seen_tokens(seed: int, conversations: int = 4000, at_least: int = 8) -> list
     return sorted(numbers | {token for token, count in counts.items() if count >= at_least})
 
 
+@torch.no_grad()
+def relate_spellings(embedding: Tensor, seen: list[int], shared: float = 0.7) -> None:
+    """Give the rows of ` Paris`, `Paris` and ` paris` most of their direction in common.
+
+    What copies a word from a sentence into JSON then need not learn each pair of spellings by itself.
+    """
+    encoding = load_encoding()
+    first: dict[str, int] = {}
+    for row, token in enumerate(seen, start=1):
+        related = first.setdefault(encoding.decode([token]).strip().lower(), row)
+        if related != row:
+            embedding[row] *= math.sqrt(1 - shared**2)
+            embedding[row] += shared * embedding[related]
+
+
 def loss_of(model: TinyModel, tokens: Tensor, sampled: Tensor) -> tuple[Tensor, Tensor]:
     """Mean cross entropy of the sampled tokens, and the share of them that is the most likely one."""
     with torch.autocast(tokens.device.type, dtype=torch.bfloat16):
@@ -87,6 +103,8 @@ def learning_rate(spent: float, cooldown: float) -> float:
 
 def train(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
+    if args.threads:
+        torch.set_num_threads(args.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     resumed = torch.load(args.resume, weights_only=True) if args.resume else None
     seen: list[int] = resumed["seen"] if resumed else seen_tokens(args.seed)
@@ -95,6 +113,8 @@ def train(args: argparse.Namespace) -> None:
     model = TinyModel(TinyConfig(seen=len(seen) + 1)).to(device)
     if resumed:
         model.load_state_dict(resumed["weights"])
+    else:
+        relate_spellings(model.embedding, seen)
     matrices = [p for name, p in model.named_parameters() if _is_matrix(name)]
     others = [p for name, p in model.named_parameters() if not _is_matrix(name)]
     muon = Muon(matrices, lr=args.lr)
@@ -142,7 +162,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--minutes", type=float, default=60, help="how long to train (60)")
-    parser.add_argument("--batch", type=int, default=8192, help="tokens in a step (8192)")
+    parser.add_argument("--batch", type=int, default=4096, help="tokens in a step (4096)")
+    parser.add_argument("--threads", type=int, help="of torch (one for each core)")
     parser.add_argument(
         "--lr", type=float, default=0.02, help="Muon's learning rate; AdamW's is a fifth (0.02)"
     )

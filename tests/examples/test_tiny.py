@@ -7,9 +7,9 @@ import pytest
 import torch
 from conversations import Writer
 from export import export
-from model import TinyConfig, TinyModel
+from model import Attend, TinyConfig, TinyModel, by_expert
 from muon import Muon, orthogonalized
-from train import learning_rate, loss_of, seen_tokens
+from train import learning_rate, loss_of, relate_spellings, seen_tokens
 
 from harmony import HarmonyEncoding, StreamableParser
 from harmony.agent import Agent
@@ -85,6 +85,38 @@ def test_only_sampled_tokens_count(small: TinyModel) -> None:
     changed = tokens.clone()
     changed[:, 20:] = 3
     assert loss_of(small, tokens, sampled)[0] == loss_of(small, changed, sampled)[0]
+
+
+def test_attention_is_softmax_with_a_sink() -> None:
+    """Shares are those of softmax over the keys and the sink; the gradients are theirs too."""
+    torch.manual_seed(3)
+    q, k, v = (torch.randn(3, 5, 4, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    sinks = torch.randn(3, dtype=torch.float64, requires_grad=True)
+    mask = torch.full((5, 5), -torch.inf, dtype=torch.float64).triu(1)
+    scores = torch.cat([q @ k.mT / 2 + mask, sinks.view(3, 1, 1).expand(3, 5, 1)], dim=-1)
+    assert torch.allclose(Attend.apply(q, k, v, sinks, mask), scores.softmax(-1)[..., :-1] @ v)
+    assert torch.autograd.gradcheck(Attend.apply, (q, k, v, sinks, mask))
+
+
+def test_every_token_goes_to_its_experts() -> None:
+    """Each choice has one slot at its expert, with its weight; other slots hold no token and weigh 0."""
+    torch.manual_seed(4)
+    ids, weights = torch.rand(9, 4).topk(2).indices, torch.rand(9, 2)
+    rows, shares = by_expert(ids, weights, 4, multiple=4)
+    dense = torch.zeros(4, 10).scatter_add(1, rows, shares)
+    assert torch.equal(dense[:, :9].T, torch.zeros(9, 4).scatter(1, ids, weights))
+    assert dense[:, 9].max() == 0
+
+
+def test_spellings_of_a_word_begin_related(encoding: HarmonyEncoding) -> None:
+    """The rows of ` Paris` and `Paris` point the same way, those of other words do not."""
+    torch.manual_seed(5)
+    seen = sorted(encoding.encode(text)[0] for text in ("Paris", " Paris", "London"))
+    embedding = torch.nn.Parameter(torch.randn(4, 256))
+    relate_spellings(embedding, seen)
+    rows = {encoding.decode([token]): embedding[row] for row, token in enumerate(seen, start=1)}
+    assert torch.cosine_similarity(rows["Paris"], rows[" Paris"], dim=0) > 0.5
+    assert torch.cosine_similarity(rows["Paris"], rows["London"], dim=0).abs() < 0.3
 
 
 def test_muon_orthogonalizes() -> None:
