@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         RenderError,
         SandboxUnavailableError,
         ToolError,
+        TranscriptError,
         UnsupportedModelError,
         UsageError,
         VocabularyError,
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
         ToolNamespaceConfig,
     )
     from harmony.streaming import ParsedMessage, StreamableParser, StreamState
+    from harmony.transcript import Segment, TokenCounts, Transcript
+    from harmony.turns import DropRule
 
 __all__ = [
     "Author",
@@ -64,6 +67,7 @@ __all__ = [
     "Conversation",
     "DeveloperContent",
     "Diagnostic",
+    "DropRule",
     "EngineError",
     "Fault",
     "HarmonyEncoding",
@@ -81,13 +85,17 @@ __all__ = [
     "RenderOptions",
     "Role",
     "SandboxUnavailableError",
+    "Segment",
     "StreamState",
     "StreamableParser",
     "SystemContent",
     "TextContent",
+    "TokenCounts",
     "ToolDescription",
     "ToolError",
     "ToolNamespaceConfig",
+    "Transcript",
+    "TranscriptError",
     "UnsupportedModelError",
     "UsageError",
     "VocabularyError",
@@ -97,7 +105,7 @@ __all__ = [
 ]
 
 # Each of these imports at most the ones before it, so that looking for a name loads nothing in vain.
-_HOMES = ("errors", "faults", "messages", "streaming", "encoding")
+_HOMES = ("errors", "faults", "messages", "turns", "streaming", "encoding", "transcript")
 
 
 def __getattr__(name: str) -> object:

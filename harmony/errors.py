@@ -4,6 +4,7 @@
     ├── VocabularyError        the bundled vocabulary is damaged
     ├── RenderError            a conversation that the format cannot express
     ├── ParseError             tokens that are not a harmony stream (strict parsing)
+    ├── TranscriptError        a saved transcript, or parsed messages, that do not fit
     ├── ModelError             a model that cannot be loaded
     │   ├── ModelNotFoundError     no such name, folder or file
     │   ├── CheckpointError        files that are there, but truncated, incomplete or wrongly shaped
@@ -50,6 +51,10 @@ class ParseError(HarmonyError):
 
 def _rebuild_parse_error(message: str, position: int, expected: str) -> ParseError:
     return ParseError(message, position=position, expected=expected)
+
+
+class TranscriptError(HarmonyError):
+    """A text that is not a saved transcript, or parsed messages that are not of the tokens given."""
 
 
 class ModelError(HarmonyError):

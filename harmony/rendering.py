@@ -30,7 +30,7 @@ def render_messages(messages: Sequence[Message], encode: Encode, *, drop_analysi
     With `drop_analysis`, once the assistant's last message is final, the messages on the analysis
     channel before the first final one are left out.
     """
-    has_functions = any(_declares_functions(message) for message in messages)
+    has_functions = any(declares_functions(message) for message in messages)
     kept = without_finished_analysis(messages) if drop_analysis else messages
     return [token for message in kept for token in render_message(message, encode, has_functions)]
 
@@ -38,7 +38,7 @@ def render_messages(messages: Sequence[Message], encode: Encode, *, drop_analysi
 def render_for_training(messages: Sequence[Message], encode: Encode, *, drop_analysis: bool) -> list[int]:
     """As `render_messages`, with `<|return|>` as the last token if the assistant's final answer ends it."""
     tokens = render_messages(messages, encode, drop_analysis=drop_analysis)
-    if messages and _is_final_answer(messages[-1]):
+    if messages and is_final_answer(messages[-1]):
         tokens[-1] = RETURN
     return tokens
 
@@ -94,11 +94,13 @@ def _is_call(message: Message) -> bool:
     return message.author.role == Role.ASSISTANT and message.recipient is not None
 
 
-def _is_final_answer(message: Message) -> bool:
+def is_final_answer(message: Message) -> bool:
+    """Whether the assistant answers, so that it would sample `<|return|>` at its end."""
     return message.author.role == Role.ASSISTANT and message.channel == "final"
 
 
-def _declares_functions(message: Message) -> bool:
+def declares_functions(message: Message) -> bool:
+    """Whether it is one of those by which the system message tells where calls must go."""
     return any(
         isinstance(content, DeveloperContent)
         and content.tools is not None

@@ -81,9 +81,8 @@ class Completion:
         """Append what was sampled, without a header that was cut off."""
         if self._parser.state is StreamState.CONTENT:
             self._parser.process_eos()
-        spans = [(parsed.message, parsed.span.stop) for parsed in self._parser.parsed_messages]
-        if spans:
-            transcript.append_sampled(self._parser.tokens[: spans[-1][1]], spans)
+        if parsed := self._parser.parsed_messages:
+            transcript.append_sampled(self._parser.tokens[: parsed[-1].span.stop], parsed)
 
     def added_to(self, usage: Usage) -> Usage:
         """`usage` with the tokens of this turn."""
