@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         ToolNamespaceConfig,
     )
     from harmony.streaming import ParsedMessage, StreamableParser, StreamState
+    from harmony.training import TrainingConfig, TrainingExample
     from harmony.transcript import Segment, TokenCounts, Transcript
     from harmony.turns import DropRule
 
@@ -94,6 +95,8 @@ __all__ = [
     "ToolDescription",
     "ToolError",
     "ToolNamespaceConfig",
+    "TrainingConfig",
+    "TrainingExample",
     "Transcript",
     "TranscriptError",
     "UnsupportedModelError",
@@ -105,7 +108,7 @@ __all__ = [
 ]
 
 # Each of these imports at most the ones before it, so that looking for a name loads nothing in vain.
-_HOMES = ("errors", "faults", "messages", "turns", "streaming", "encoding", "transcript")
+_HOMES = ("errors", "faults", "messages", "turns", "streaming", "training", "encoding", "transcript")
 
 
 def __getattr__(name: str) -> object:

@@ -13,6 +13,7 @@ from harmony.errors import HarmonyError, RenderError
 from harmony.messages import Conversation, Message, RenderConversationConfig, RenderOptions, Role
 from harmony.rendering import render_for_training, render_message, render_messages, render_turn_start
 from harmony.streaming import StreamableParser
+from harmony.training import TrainingConfig, TrainingExample, render_training_example, training_examples
 from harmony.vocabulary import (
     CALL,
     ORDINARY_TOKENS,
@@ -150,6 +151,34 @@ class HarmonyEncoding:
         """
         drop_analysis = _drops_analysis(config)
         return render_for_training(conversation.messages, self._encode_text, drop_analysis=drop_analysis)
+
+    def render_training_example(
+        self,
+        conversation: Conversation,
+        config: TrainingConfig | None = None,
+        *,
+        last_turn_only: bool = False,
+    ) -> TrainingExample:
+        """The tokens of all messages, with a mask of those that the assistant learns to produce.
+
+        All that it says is learned, or with `last_turn_only` what follows the last user message. Raises
+        `RenderError`.
+        """
+        return render_training_example(
+            conversation.messages,
+            self._encode_text,
+            config or TrainingConfig(),
+            last_turn_only=last_turn_only,
+        )
+
+    def training_examples(
+        self, conversation: Conversation, config: TrainingConfig | None = None
+    ) -> list[TrainingExample]:
+        """An example for each turn in which the assistant speaks, its prompt as it is at inference.
+
+        Raises `RenderError`.
+        """
+        return training_examples(conversation.messages, self._encode_text, config or TrainingConfig())
 
     def render(self, message: Message, render_options: RenderOptions | None = None) -> list[int]:
         """The tokens of one message; raises `RenderError`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import pytest
@@ -167,6 +168,8 @@ def test_a_finished_turn_becomes_what_the_reference_renders(
     ]
     transcript.append_sampled(pieces)
     transcript.append(user(question))
+    *_, history, _ = transcript.segments
+    assert history.sampled == (0, len(history.tokens) - 1)
     conversation = [SYSTEM, user("Hi"), analysis(thought), final(answer), user(question)]
     assert transcript.prompt == oracle.render(
         "render_conversation_for_completion",
@@ -340,16 +343,19 @@ def test_an_engine_that_ran_the_turn_holds_the_next_prompt(encoding: HarmonyEnco
     assert transcript.cached_prefix(held) == len(held)
 
 
-def test_a_copy_goes_its_own_way(encoding: HarmonyEncoding) -> None:
-    """Appending to a copy leaves the original alone, and the other way round."""
-    transcript = transcript_of(encoding, SYSTEM, user("Hi"), f"{THINKING}{ANSWER}")
-    before = transcript.tokens, transcript.said
-    other = transcript.copy()
-    other.append(DEVELOPER, user("And?"))
-    assert (transcript.tokens, transcript.said) == before
-    transcript.append(user("Or?"))
-    assert text_of(other) == "HiYes.And?"
-    assert text_of(transcript) == "HiYes.Or?"
+@given(messages, messages, messages, rules)
+def test_a_copy_goes_its_own_way(
+    encoding: HarmonyEncoding, first: list[Message], one: list[Message], two: list[Message], rule: DropRule
+) -> None:
+    """Two copies that go on differently are what two transcripts would be."""
+    transcript = transcript_of(encoding, *first, drop_rule=rule)
+    copy = transcript.copy()
+    for ours, its in zip_longest(one, two):
+        transcript.append(*([ours] if ours else []))
+        copy.append(*([its] if its else []))
+    for branch, rest in ((transcript, one), (copy, two)):
+        alone = transcript_of(encoding, *first, *rest, drop_rule=rule)
+        assert (branch.tokens, branch.segments, branch.said) == (alone.tokens, alone.segments, alone.said)
 
 
 def test_a_transcript_can_branch_where_it_was(encoding: HarmonyEncoding) -> None:

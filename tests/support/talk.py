@@ -66,3 +66,25 @@ _told = st.sampled_from([SYSTEM, DEVELOPER])
 
 messages = st.lists(st.one_of(_said, _said, _said, _said, _told), max_size=12)
 """Messages in any order: turns finished and not, tools of both kinds, functions declared at any place."""
+
+_completions = st.tuples(
+    st.lists(
+        st.builds(lambda make, text: make(text), st.sampled_from([analysis, preamble]), _texts), max_size=2
+    ),
+    st.sampled_from([(call, result), (python, lambda text: result(text, "python", "analysis"))]),
+    _texts,
+).map(lambda drawn: [*drawn[0], drawn[1][0](drawn[2]), drawn[1][1](drawn[2])])
+_answers = st.builds(
+    lambda thoughts, text: [*map(analysis, thoughts), final(text)], st.lists(_texts, max_size=2), _texts
+)
+
+turns = st.lists(
+    st.builds(
+        lambda question, calls, answer: [[user(question)], *calls, answer],
+        _texts,
+        st.lists(_completions, max_size=3),
+        _answers,
+    ),
+    max_size=3,
+)
+"""Finished turns, each a list of its question, its calls with their results, and its answer."""
