@@ -119,7 +119,7 @@ class Transcript:
 
     @property
     def said(self) -> tuple[Segment, ...]:
-        """All that was ever said, as it was said."""
+        """All that was ever said, as it was said; but a system message tells of functions declared since."""
         return tuple(self._said)
 
     @property
@@ -190,9 +190,9 @@ class Transcript:
     def append(self, *messages: Message) -> None:
         """Render messages and append them.
 
-        With the first functions of a developer message the system messages are rendered again, as they
-        then tell where calls must go. Raises RenderError for what the format cannot express; nothing is
-        appended then.
+        The first functions that a developer message declares have the system messages rendered again,
+        as these then tell where calls must go. Raises RenderError for what the format cannot express;
+        nothing is appended then.
         """
         has_functions = self._has_functions or any(map(declares_functions, messages))
         segments = [self._render(message, has_functions) for message in messages]
