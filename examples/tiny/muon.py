@@ -8,10 +8,14 @@ from torch import Tensor
 
 
 class Muon(torch.optim.Optimizer):
-    """Parameters are [..., rows, columns]; each matrix of a stack is orthogonalised by itself."""
+    """Parameters are [..., rows, columns]; each matrix of a stack is orthogonalised by itself.
 
-    def __init__(self, params: list[Tensor], lr: float, momentum: float = 0.95) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum})
+    Updates all have one size, so that without decay the weights would grow with every step and in the end
+    the loss too; with it no singular value exceeds about 1 / decay.
+    """
+
+    def __init__(self, params: list[Tensor], lr: float, momentum: float = 0.95, decay: float = 0.2) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "decay": decay})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
@@ -24,6 +28,7 @@ class Muon(torch.optim.Optimizer):
                 velocity.lerp_(p.grad, 1 - group["momentum"])
                 update = orthogonalized(p.grad.lerp(velocity, group["momentum"]))
                 scale = max(1.0, p.shape[-2] / p.shape[-1]) ** 0.5
+                p.mul_(1 - group["lr"] * group["decay"])
                 p.add_(update, alpha=-group["lr"] * scale)
 
 

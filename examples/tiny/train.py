@@ -118,7 +118,7 @@ def train(args: argparse.Namespace) -> None:
     matrices = [p for name, p in model.named_parameters() if _is_matrix(name)]
     others = [p for name, p in model.named_parameters() if not _is_matrix(name)]
     muon = Muon(matrices, lr=args.lr)
-    adam = torch.optim.AdamW(others, lr=args.lr / 5, betas=(0.9, 0.95), weight_decay=0.0)
+    adam = torch.optim.AdamW(others, lr=args.lr / 10, betas=(0.9, 0.95), weight_decay=0.0)
     long, short = batches_of(compact, args.batch, args.seed + bool(args.resume))
     print(
         f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(seen)} tokens with a row",
@@ -132,7 +132,7 @@ def train(args: argparse.Namespace) -> None:
         tokens, sampled = next(short if spent < args.lesson else long)
         if spent >= ROUND_AFTER and not model.rounded:
             model.round_weights()
-        for optimizer, base in ((muon, args.lr), (adam, args.lr / 5)):
+        for optimizer, base in ((muon, args.lr), (adam, args.lr / 10)):
             for group in optimizer.param_groups:
                 group["lr"] = base * learning_rate(spent, args.cooldown)
         loss, right = loss_of(model, tokens.to(device), sampled.to(device))
@@ -165,13 +165,13 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4096, help="tokens in a step (4096)")
     parser.add_argument("--threads", type=int, help="of torch (one for each core)")
     parser.add_argument(
-        "--lr", type=float, default=0.02, help="Muon's learning rate; AdamW's is a fifth (0.02)"
+        "--lr", type=float, default=0.02, help="Muon's learning rate; AdamW's is a tenth (0.02)"
     )
     parser.add_argument(
         "--lesson", type=float, default=0.25, help="share of the time on single exchanges (0.25)"
     )
     parser.add_argument(
-        "--cooldown", type=float, default=0.5, help="share of the time on lowering the rate (0.5)"
+        "--cooldown", type=float, default=0.9, help="share of the time on lowering the rate (0.9)"
     )
     parser.add_argument(
         "--seed", type=int, default=0, help="of weights and data; the tokens with a row depend on it"
