@@ -5,6 +5,7 @@ samples them: the channel first, then the recipient (`<|channel|>analysis to=pyt
 """
 
 import datetime
+import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
@@ -25,6 +26,9 @@ from harmony import (
     SystemContent,
     ToolDescription,
 )
+
+APART = 0.6
+"""The share of examples whose exchanges are all first ones: what came before is too easily imitated."""
 
 INSTRUCTIONS = (
     "You are a helpful assistant.",
@@ -49,19 +53,27 @@ class Setting:
 
 @dataclass
 class Example:
-    """One conversation: token ids, and for each whether the assistant sampled it."""
+    """Token ids, for each whether the assistant sampled it, and the branch that it belongs to.
+
+    Branch 0 is common to all others, which do not see each other: several first exchanges after the
+    same system and developer messages. A conversation that simply goes on is of branch 0 alone.
+    """
 
     tokens: list[int] = field(default_factory=list)
     sampled: list[bool] = field(default_factory=list)
+    branches: list[int] = field(default_factory=list)
 
     def add(self, tokens: Iterable[int], *, sampled: bool) -> None:
         before = len(self.tokens)
         self.tokens.extend(tokens)
-        self.sampled.extend([sampled] * (len(self.tokens) - before))
+        added = len(self.tokens) - before
+        self.sampled.extend([sampled] * added)
+        self.branches.extend([0] * added)
 
-    def extend(self, other: "Example") -> None:
+    def extend(self, other: "Example", branch: int) -> None:
         self.tokens.extend(other.tokens)
         self.sampled.extend(other.sampled)
+        self.branches.extend([branch] * len(other.tokens))
 
 
 class Writer:
@@ -74,15 +86,17 @@ class Writer:
         self.words = [text.strip() for text in texts if text.strip().isalpha() and len(text.strip()) > 2]
 
     def write(self, limit: int) -> Example:
-        """A conversation of at most `limit` tokens, of as many exchanges as fit."""
+        """A conversation of at most `limit` tokens, of as many exchanges as fit, or as many first ones."""
         setting = self._setting()
         example = Example()
         example.add(self._preamble(setting), sampled=False)
-        while True:
-            exchange = self._exchange(setting, keep_reasoning=self._random.random() < 0.85)
+        apart = self._random.random() < APART
+        for number in itertools.count(1):
+            exchange = self._exchange(setting, keep_reasoning=apart or self._random.random() < 0.85)
             if len(example.tokens) + len(exchange.tokens) > limit:
-                return example
-            example.extend(exchange)
+                break
+            example.extend(exchange, branch=number if apart else 0)
+        return example
 
     def write_exchange(self, limit: int) -> Example:
         """One exchange alone, without system and developer messages: the lesson to begin with."""

@@ -50,12 +50,18 @@ class TinyModel(nn.Module):
         for block in self.blocks:
             block.mlp.rounded = True
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """`tokens` int64 [B, T] to the normalised hidden states [B, T, H]."""
+    def forward(self, tokens: Tensor, branches: Tensor | None = None) -> Tensor:
+        """`tokens` int64 [B, T] to the normalised hidden states [B, T, H].
+
+        Of `branches` int64 [B, T], each sees itself and branch 0, which all of them go on from.
+        """
+        branches = torch.zeros_like(tokens) if branches is None else branches
         x = F.embedding(tokens, self.table())
-        cos, sin = rotations(tokens.shape[1], self.config.head_dim, x.device)
+        positions = positions_in(branches)
+        turns = rotations(positions, self.config.head_dim)
+        masks = {window: hidden_keys(positions, branches, window) for window in (None, self.config.window)}
         for block in self.blocks:
-            x = block(x, cos, sin)
+            x = block(x, turns, masks[block.attn.window])
         return self.norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -81,8 +87,8 @@ class Block(nn.Module):
         self.attn = Attention(config, config.window if window else None)
         self.mlp = MixtureOfExperts(config)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        x = x + self.attn(x, cos, sin)
+    def forward(self, x: Tensor, turns: tuple[Tensor, Tensor], hidden: Tensor) -> Tensor:
+        x = x + self.attn(x, turns, hidden)
         return x + self.mlp(x)
 
 
@@ -96,29 +102,42 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, config.hidden_size)
         self.sinks = nn.Parameter(torch.zeros(config.heads))
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    def forward(self, x: Tensor, turns: tuple[Tensor, Tensor], hidden: Tensor) -> Tensor:
         (batch, length, _), c = x.shape, self.config
         q, k, v = self.qkv(self.norm(x)).split(
             [c.heads * c.head_dim, c.kv_heads * c.head_dim, c.kv_heads * c.head_dim], dim=-1
         )
-        q = rotate(q.view(batch, length, c.heads, c.head_dim), cos, sin).transpose(1, 2)
-        k = rotate(k.view(batch, length, c.kv_heads, c.head_dim), cos, sin).transpose(1, 2)
+        q = rotate(q.view(batch, length, c.heads, c.head_dim), *turns).transpose(1, 2)
+        k = rotate(k.view(batch, length, c.kv_heads, c.head_dim), *turns).transpose(1, 2)
         v = v.view(batch, length, c.kv_heads, c.head_dim).transpose(1, 2)
         k, v = (t.repeat_interleave(c.heads // c.kv_heads, dim=1) for t in (k, v))
         sinks = self.sinks.to(q.dtype).repeat(batch)
-        mixed = Attend.apply(*(t.flatten(0, 1) for t in (q, k, v)), sinks, self._mask(length, q))
+        mask = torch.zeros_like(hidden, dtype=q.dtype).masked_fill_(hidden, -torch.inf)
+        mask = mask.repeat_interleave(c.heads, dim=0)
+        mixed = Attend.apply(*(t.flatten(0, 1) for t in (q, k, v)), sinks, mask)
         return self.out(mixed.view(q.shape).transpose(1, 2).flatten(2))
 
-    def _mask(self, length: int, like: Tensor) -> Tensor:
-        """What is added to the scores: 0 for the keys that a query sees, -inf for the others."""
-        position = torch.arange(length, device=like.device)
-        distance = position[:, None] - position[None, :]
-        hidden = (distance < 0) | (distance >= (self.window or length))
-        return torch.zeros_like(hidden, dtype=like.dtype).masked_fill(hidden, -torch.inf)
+
+def positions_in(branches: Tensor) -> Tensor:
+    """The position of each token [B, T]: every branch goes on where branch 0 ends."""
+    index = torch.arange(branches.shape[1], device=branches.device).expand_as(branches)
+    begins = F.pad(branches[:, 1:] != branches[:, :-1], (1, 0))
+    start = torch.where(begins, index, 0).cummax(dim=1).values
+    common = ((branches > 0).cumsum(1) == 0).sum(1, keepdim=True)
+    return torch.where(branches > 0, index - start + common, index)
+
+
+def hidden_keys(positions: Tensor, branches: Tensor, window: int | None) -> Tensor:
+    """Which keys (last) a query does not see, bool [B, T, T]."""
+    length = positions.shape[1]
+    later = torch.ones(length, length, dtype=torch.bool, device=positions.device).triu(1)
+    elsewhere = (branches[:, None, :] > 0) & (branches[:, None, :] != branches[:, :, None])
+    hidden = later | elsewhere
+    return hidden if window is None else hidden | (positions[:, :, None] - positions[:, None, :] >= window)
 
 
 class Attend(torch.autograd.Function):
-    """Attention with sinks: q, k and v [N, T, D], sinks [N] and a mask [T, T] to add, to [N, T, D].
+    """Attention with sinks: q, k and v [N, T, D], sinks [N], mask [N, T, T] to add, to [N, T, D].
 
     A few matrices of scores at a time, so that they stay in a processor's cache; torch's fused kernel
     knows no sinks, and with them as one more key it took twice as long on a CPU.
@@ -130,7 +149,7 @@ class Attend(torch.autograd.Function):
         at_sink = q.new_empty(q.shape[:2])
         scaled = q * q.shape[-1] ** -0.5
         for part in slices_in_cache(q):
-            scores = torch.baddbmm(mask, scaled[part], k[part].mT)
+            scores = torch.baddbmm(mask[part], scaled[part], k[part].mT)
             sink = sinks[part, None]
             highest = torch.maximum(scores.amax(-1), sink)
             torch.exp(scores.sub_(highest[..., None]), out=shares[part])
@@ -229,16 +248,16 @@ def swiglu(h: Tensor, alpha: float = 1.702, limit: float = 7.0) -> Tensor:
     return gate * torch.sigmoid(alpha * gate) * (up + 1)
 
 
-def rotations(length: int, dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """cos and sin of gpt-oss's YaRN for positions 0 to length, [T, 1, dim/2] each."""
+def rotations(positions: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """cos and sin of gpt-oss's YaRN for positions [B, T], [B, T, 1, dim/2] each."""
     base, factor, original = 150_000.0, 32.0, 4096.0
-    index = torch.arange(dim // 2, dtype=torch.float32, device=device)
+    index = torch.arange(dim // 2, dtype=torch.float32, device=positions.device)
     freq = base ** (2 * index / dim)
     low, high = (dim / 2 * math.log(original / (beta * 2 * math.pi)) / math.log(base) for beta in (32, 1))
     ramp = ((index - low) / (high - low)).clamp(0, 1)
-    angle = torch.arange(length, device=device)[:, None] * (ramp / (factor * freq) + (1 - ramp) / freq)
+    angle = positions[..., None] * (ramp / (factor * freq) + (1 - ramp) / freq)
     concentration = 0.1 * math.log(factor) + 1
-    return angle.cos()[:, None] * concentration, angle.sin()[:, None] * concentration
+    return angle.cos()[..., None, :] * concentration, angle.sin()[..., None, :] * concentration
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -32,22 +32,26 @@ ROUND_AFTER = 0.7
 WARMUP = 0.02
 
 
-class Conversations(IterableDataset[tuple[Tensor, Tensor]]):
-    """Endless (compact tokens int64 [length], sampled bool [length]) pairs."""
+class Conversations(IterableDataset[tuple[Tensor, Tensor, Tensor]]):
+    """Endless compact tokens int64, sampled bool and branches int64, [length] each."""
 
     def __init__(self, compact: Tensor, length: int, seed: int) -> None:
         self.compact, self.length, self.seed = compact, length, seed
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         writer = Writer(load_encoding(), self.seed)
         write = writer.write if self.length == LONG else writer.write_exchange
         while True:
             yield self._padded(write(self.length))
 
-    def _padded(self, example: Example) -> tuple[Tensor, Tensor]:
-        room = self.length - len(example.tokens)
-        tokens = self.compact[torch.tensor(example.tokens)]
-        return F.pad(tokens, (0, room)), F.pad(torch.tensor(example.sampled), (0, room))
+    def _padded(self, example: Example) -> tuple[Tensor, Tensor, Tensor]:
+        columns = (
+            self.compact[torch.tensor(example.tokens)],
+            torch.tensor(example.sampled),
+            torch.tensor(example.branches),
+        )
+        tokens, sampled, branches = (F.pad(c, (0, self.length - len(c))) for c in columns)
+        return tokens, sampled, branches
 
 
 def batches_of(
@@ -86,10 +90,12 @@ def relate_spellings(embedding: Tensor, seen: list[int], shared: float = 0.7) ->
             embedding[row] += shared * embedding[related]
 
 
-def loss_of(model: TinyModel, tokens: Tensor, sampled: Tensor) -> tuple[Tensor, Tensor]:
+def loss_of(
+    model: TinyModel, tokens: Tensor, sampled: Tensor, branches: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Mean cross entropy of the sampled tokens, and the share of them that is the most likely one."""
     with torch.autocast(tokens.device.type, dtype=torch.bfloat16):
-        hidden = model(tokens)
+        hidden = model(tokens, branches)
     wanted = sampled[:, 1:] & (tokens[:, 1:] != 0)
     logits = model.logits(hidden[:, :-1][wanted])
     targets = tokens[:, 1:][wanted]
@@ -129,13 +135,13 @@ def train(args: argparse.Namespace) -> None:
         spent = (time.monotonic() - start) / (60 * args.minutes)
         if spent >= 1:
             break
-        tokens, sampled = next(short if spent < args.lesson else long)
+        batch = [column.to(device) for column in next(short if spent < args.lesson else long)]
         if spent >= ROUND_AFTER and not model.rounded:
             model.round_weights()
         for optimizer, base in ((muon, args.lr), (adam, args.lr / 10)):
             for group in optimizer.param_groups:
                 group["lr"] = base * learning_rate(spent, args.cooldown)
-        loss, right = loss_of(model, tokens.to(device), sampled.to(device))
+        loss, right = loss_of(model, *batch)
         (loss + 0.01 * model.balance()).backward()
         torch.nn.utils.clip_grad_norm_(others, 1.0)
         for optimizer in (muon, adam):

@@ -92,10 +92,23 @@ def test_attention_is_softmax_with_a_sink() -> None:
     torch.manual_seed(3)
     q, k, v = (torch.randn(3, 5, 4, dtype=torch.float64, requires_grad=True) for _ in range(3))
     sinks = torch.randn(3, dtype=torch.float64, requires_grad=True)
-    mask = torch.full((5, 5), -torch.inf, dtype=torch.float64).triu(1)
+    mask = torch.full((3, 5, 5), -torch.inf, dtype=torch.float64).triu(1)
     scores = torch.cat([q @ k.mT / 2 + mask, sinks.view(3, 1, 1).expand(3, 5, 1)], dim=-1)
     assert torch.allclose(Attend.apply(q, k, v, sinks, mask), scores.softmax(-1)[..., :-1] @ v)
     assert torch.autograd.gradcheck(Attend.apply, (q, k, v, sinks, mask))
+
+
+def test_branches_do_not_see_each_other(small: TinyModel) -> None:
+    """A branch gives what it gives alone after the common part."""
+    torch.manual_seed(6)
+    tokens = torch.randint(1, 40, (1, 30))
+    branches = torch.tensor([[0] * 12 + [1] * 10 + [2] * 8])
+    with torch.no_grad():
+        together = small(tokens, branches)[0]
+        first = small(tokens[:, :22])[0]
+        second = small(torch.cat([tokens[:, :12], tokens[:, 22:]], dim=1))[0]
+    assert torch.allclose(together[:22], first, atol=1e-5)
+    assert torch.allclose(together[22:], second[12:], atol=1e-5)
 
 
 def test_every_token_goes_to_its_experts() -> None:
