@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from functools import cache, cached_property
+from sys import getsizeof
 from typing import TYPE_CHECKING, Final, Literal, NoReturn
 
 import tiktoken
 
 from harmony.errors import HarmonyError, RenderError
+from harmony.memo import Memo
 from harmony.messages import Conversation, Message, RenderConversationConfig, RenderOptions, Role
 from harmony.rendering import render_for_training, render_message, render_messages, render_turn_start
 from harmony.streaming import StreamableParser
@@ -22,24 +24,34 @@ from harmony.vocabulary import (
     STOP_TOKENS,
     VOCABULARY_SIZE,
     ordinary_tokens,
+    token_bytes,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from collections.abc import Set as AbstractSet
 
+# It matches what `\s+(?!\S)` does, in leaps of 256: one by one, a million spaces overflow the engine's stack.
+_SPACE_BEFORE_SPACE: Final = r"(?:\s{256}(?=\s))*\s+(?!\S)"
+
 _SPLIT: Final = "|".join(
     (
-        r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
+        r"(?:[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
         r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?",
         r"\p{N}{1,3}",
         r" ?[^\s\p{L}\p{N}]+[\r\n/]*",
-        r"\s*[\r\n]+",
-        r"\s+(?!\S)",
+        r"\s*[\r\n]+)",
+        _SPACE_BEFORE_SPACE,
         r"\s+",
     )
 )
-"""How o200k cuts text before it merges bytes; source: tiktoken, tiktoken_ext/openai_public.py."""
+"""How o200k cuts text before it merges bytes; source: tiktoken, tiktoken_ext/openai_public.py.
+
+The group, which changes no match, lets the regex engine run all but the two last rules as one automaton.
+"""
+
+_REMEMBERED_BYTES: Final = 2**25
+"""Room for the texts that were rendered last: conversations come back with each turn."""
 
 _LOOKS_SPECIAL: Final = re.compile(r"<\|[a-z0-9_]+\|>")
 
@@ -58,8 +70,9 @@ class HarmonyEncoding:
     'hello world'
     """
 
-    def __init__(self, bpe: tiktoken.Encoding) -> None:
-        self._bpe = bpe
+    def __init__(self) -> None:
+        remembered = Memo(self._encode_ordinary, size=_bytes_held, capacity=_REMEMBERED_BYTES)
+        self._encode_text = remembered.__getitem__
 
     def __repr__(self) -> str:
         return f"<HarmonyEncoding {self.name}>"
@@ -74,7 +87,7 @@ class HarmonyEncoding:
     @cached_property
     def token_bytes(self) -> tuple[bytes, ...]:
         """The bytes of every token, by id; those of a special token spell its name."""
-        return (*ordinary_tokens(), *(name.encode() for name in SPECIAL_TOKENS))
+        return token_bytes()
 
     @cached_property
     def special_tokens_set(self) -> set[str]:
@@ -194,12 +207,20 @@ class HarmonyEncoding:
         text is kept, and a `StreamableParser` tells what was repaired.
         """
         parser = StreamableParser(self, role, strict=strict)
-        for token in tokens:
-            parser.process(token)
-        return parser.process_eos().messages
+        return parser.process_all(tokens).process_eos().messages
 
-    def _encode_text(self, text: str) -> list[int]:
-        return self._bpe.encode_ordinary(_checked(text))
+    @cached_property
+    def _bpe(self) -> tiktoken.Encoding:
+        """Built when it is first needed; parsing does without."""
+        return tiktoken.Encoding(
+            self.name,
+            pat_str=_SPLIT,
+            mergeable_ranks={token: rank for rank, token in enumerate(ordinary_tokens())},
+            special_tokens=SPECIAL_TOKENS,
+        )
+
+    def _encode_ordinary(self, text: str) -> tuple[int, ...]:
+        return tuple(self._bpe.encode_ordinary(_checked(text)))
 
     def _bytes(self, tokens: Sequence[int]) -> bytes:
         try:
@@ -214,15 +235,8 @@ def load_encoding() -> HarmonyEncoding:
 
     Raises `VocabularyError` if the bundled file is damaged.
     """
-    tokens = ordinary_tokens()
-    return HarmonyEncoding(
-        tiktoken.Encoding(
-            HarmonyEncodingName.HARMONY_GPT_OSS.value,
-            pat_str=_SPLIT,
-            mergeable_ranks=dict(zip(tokens, range(len(tokens)), strict=True)),
-            special_tokens=SPECIAL_TOKENS,
-        )
-    )
+    ordinary_tokens()
+    return HarmonyEncoding()
 
 
 def load_harmony_encoding(name: str | HarmonyEncodingName) -> HarmonyEncoding:
@@ -249,6 +263,11 @@ def _first_disallowed(
         return None
     match = re.search("|".join(map(re.escape, disallowed)), text)
     return match and match.group()
+
+
+def _bytes_held(text: str, tokens: tuple[int, ...]) -> int:
+    """About what a text with its tokens takes in memory: the entry itself, and 36 bytes a token."""
+    return 200 + getsizeof(text) + 36 * len(tokens)
 
 
 def _drops_analysis(config: RenderConversationConfig | None) -> bool:

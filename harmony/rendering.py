@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from harmony.messages import AnyContent, ToolNamespaceConfig
 
-    Encode = Callable[[str], list[int]]
+    Encode = Callable[[str], Sequence[int]]
 
 
 def render_messages(messages: Sequence[Message], encode: Encode, *, drop_analysis: bool) -> list[int]:
@@ -32,7 +32,10 @@ def render_messages(messages: Sequence[Message], encode: Encode, *, drop_analysi
     """
     has_functions = any(declares_functions(message) for message in messages)
     kept = without_finished_analysis(messages) if drop_analysis else messages
-    return [token for message in kept for token in render_message(message, encode, has_functions)]
+    tokens: list[int] = []
+    for message in kept:
+        tokens += render_message(message, encode, has_functions)
+    return tokens
 
 
 def render_for_training(messages: Sequence[Message], encode: Encode, *, drop_analysis: bool) -> list[int]:
@@ -75,16 +78,16 @@ def without_finished_analysis(messages: Sequence[Message]) -> Sequence[Message]:
     return [*(message for message in thinking if message.channel != "analysis"), *rest]
 
 
-def _render_author(author: Author, encode: Encode) -> list[int]:
+def _render_author(author: Author, encode: Encode) -> Sequence[int]:
     if author.role == Role.TOOL:
         if author.name is None:
             raise RenderError("A tool message has no name; give its author the name of the tool that speaks.")
         return encode(author.name)
     tokens = encode(author.role.value)
-    return tokens if author.name is None else tokens + encode(f":{author.name}")
+    return tokens if author.name is None else [*tokens, *encode(f":{author.name}")]
 
 
-def _render_content_type(content_type: str, encode: Encode) -> list[int]:
+def _render_content_type(content_type: str, encode: Encode) -> Sequence[int]:
     if not content_type.startswith(CONSTRAIN_MARK):
         return encode(f" {content_type}")
     return [*encode(" "), CONSTRAIN, *encode(content_type.removeprefix(CONSTRAIN_MARK))]

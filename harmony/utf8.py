@@ -19,19 +19,27 @@ class Utf8Stream:
 
     def feed(self, piece: bytes) -> str:
         """The text that these bytes complete."""
-        data, text = self._pending + piece, ""
-        self._pending = b""
+        text = ""
         while True:
             try:
-                return text + data.decode()
+                return text + self.feed_valid(piece)
             except UnicodeDecodeError as error:
-                text += data[: error.start].decode()
-                if error.reason == "unexpected end of data":
-                    self._pending = data[error.start :]
-                    return text
-                text += "\ufffd"
+                text += error.object[: error.start].decode() + "\ufffd"
                 self.replaced += 1
-                data = data[error.end :]
+                self._pending, piece = b"", error.object[error.end :]
+
+    def feed_valid(self, piece: bytes) -> str:
+        """As `feed`; raises `UnicodeDecodeError`, and takes nothing in, if a byte is not UTF-8."""
+        data = self._pending + piece
+        try:
+            text = data.decode()
+            self._pending = b""
+        except UnicodeDecodeError as error:
+            if error.reason != "unexpected end of data":
+                raise
+            text = data[: error.start].decode()
+            self._pending = data[error.start :]
+        return text
 
     def flush(self) -> str:
         """The text of the bytes that still wait."""
