@@ -65,6 +65,28 @@ def test_any_tokens_decode_as_in_the_oracle(
     assert encoding.decode(tokens) == oracle.encoding.decode(tokens)
 
 
+units = st.sampled_from(
+    ["a", "ab", " ", "\t", " \u3000", "\n", " \n", "!", "=-", "é", "日本", "🤖", "0", "Ab", "_", "/"]
+)
+runs = st.tuples(units, st.integers(1, 800) | st.sampled_from([255, 256, 257, 511, 512, 513]))
+
+
+@given(st.lists(runs.map(lambda run: run[0] * run[1]) | st.text(max_size=3), max_size=4).map("".join))
+def test_repetitive_text_encodes_as_in_the_oracle(
+    encoding: harmony.HarmonyEncoding, oracle: Oracle, text: str
+) -> None:
+    """Long runs of one thing, white space among them, are cut and merged as the oracle does it."""
+    assert encoding.encode(text, disallowed_special=()) == oracle.encoding.encode(text, disallowed_special=())
+
+
+@pytest.mark.parametrize("text", ["a", " ", "\t\u3000", "🤖"], ids=["a", "space", "wide space", "emoji"])
+@pytest.mark.parametrize("end", ["", "b"])
+def test_a_million_times_the_same_is_encoded(encoding: harmony.HarmonyEncoding, text: str, end: str) -> None:
+    """What takes the reference minutes, or overflows the stack of tiktoken's pattern, is just text."""
+    text = text * 1_100_000 + end
+    assert encoding.decode(encoding.encode(text, disallowed_special=())) == text
+
+
 def test_any_text_can_be_disallowed(encoding: harmony.HarmonyEncoding) -> None:
     """disallowed_special takes texts that are no special tokens."""
     with pytest.raises(harmony.HarmonyError):

@@ -263,3 +263,12 @@ def test_well_formed_streams_parse_as_in_the_oracle(
             parsed, parser = parse(encoding, tokens, None, strict=strict)
             assert parsed == oracle.parse(tokens, strict=strict)
             assert parser.diagnostics == ()
+
+
+def test_messages_with_the_same_header_have_authors_of_their_own(encoding: harmony.HarmonyEncoding) -> None:
+    """A change to one message is seen in no other, neither of this stream nor of the next."""
+    tokens = encoding.encode("<|start|>user:a<|message|>A<|end|>" * 2, allowed_special="all")
+    first, second = encoding.parse_messages_from_completion_tokens(tokens)
+    first.author.name = "b"
+    assert second.author.name == "a"
+    assert encoding.parse_messages_from_completion_tokens(tokens)[0].author.name == "a"

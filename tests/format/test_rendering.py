@@ -173,3 +173,14 @@ def test_text_never_becomes_a_special_token(encoding: harmony.HarmonyEncoding, t
     message = Message.from_author_and_content(author, text).with_channel(text).with_recipient(text)
     special = [token for token in encoding.render(message) if encoding.is_special_token(token)]
     assert special == [200_006, 200_005, 200_008, 200_012]
+
+
+def test_a_message_that_changed_is_rendered_anew(encoding: harmony.HarmonyEncoding, oracle: Oracle) -> None:
+    """Texts are remembered, messages are not; and the tokens belong to who asked for them."""
+    developer = DeveloperContent.new().with_instructions("one")
+    message = Message.from_role_and_content(Role.DEVELOPER, developer)
+    encoding.render(message).clear()
+    assert encoding.render(message) == oracle.render_message(message)
+    developer.with_instructions("two").with_function_tools([ToolDescription.new("f", "A function.")])
+    message.with_channel("final").adding_content("more")
+    assert encoding.render(message) == oracle.render_message(message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import pickle
 from typing import TYPE_CHECKING, Any
@@ -12,12 +13,15 @@ from hypothesis import strategies as st
 
 import harmony
 from harmony import Fault, ParseError, Role, StreamableParser, StreamState
-from harmony.vocabulary import SPECIAL_TOKENS
+from harmony.vocabulary import SPECIAL_TOKENS, ordinary_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.conftest import LostCharacters, Oracle
+
+BYTES = {piece[0]: token for token, piece in enumerate(ordinary_tokens()[:256])}
+"""The token of each single byte."""
 
 TOOL_CALL = (
     "<|channel|>analysis<|message|>Hm 🤖.<|end|><|start|>assistant<|channel|>commentary to=functions.f "
@@ -39,6 +43,36 @@ def read(
     for token in tokens:
         parser.process(token)
     return parser.process_eos()
+
+
+def advance(parser: StreamableParser, tokens: list[int]) -> StreamableParser:
+    """The parser, which has read these tokens too."""
+    for token in tokens:
+        parser.process(token)
+    return parser
+
+
+def seen(parser: StreamableParser) -> dict[str, Any]:
+    """All that a parser tells."""
+    names = [name for name, value in vars(StreamableParser).items() if isinstance(value, property)]
+    return {name: copy.deepcopy(getattr(parser, name)) for name in names}
+
+
+def outcome(
+    parser: StreamableParser, tokens: list[int] | None, *, at_once: bool = False
+) -> tuple[str | None, dict[str, Any]]:
+    """The error with which a parser reads tokens, or the end of the stream, and all that it tells then."""
+    error = None
+    try:
+        if tokens is None:
+            parser.process_eos()
+        elif at_once:
+            parser.process_all(tokens)
+        else:
+            advance(parser, tokens)
+    except ParseError as raised:
+        error = str(raised)
+    return error, seen(parser)
 
 
 def repaired(parser: StreamableParser) -> list[Fault]:
@@ -87,6 +121,15 @@ tokens_of_all_kinds = st.one_of(
     st.integers(0, 201_500),
 )
 roles = st.none() | st.sampled_from(Role)
+bytes_of_text = st.text(max_size=12).map(str.encode) | st.binary(max_size=6)
+streams = st.lists(
+    st.one_of(
+        tokens_of_all_kinds.map(lambda token: [token]),
+        bytes_of_text.map(lambda text: [BYTES[byte] for byte in text]),
+        st.just([200_007, 200_006, 173_781, 200_005, 17_196, 200_008]),
+    ),
+    max_size=12,
+).map(lambda pieces: [token for piece in pieces for token in piece])
 
 
 @given(st.lists(tokens_of_all_kinds, max_size=40), roles)
@@ -137,6 +180,35 @@ def test_deltas_make_up_the_decoded_text(encoding: harmony.HarmonyEncoding, text
     deltas = [parser.process(token).last_content_delta or "" for token in [200_008, *content, 200_007]]
     assert "".join(deltas) == (text.encode() + noise).decode(errors="replace")
     assert parser.messages[0].to_dict()["content"][0]["text"] == "".join(deltas)
+
+
+@given(streams, roles)
+def test_the_content_grows_by_the_deltas(
+    encoding: harmony.HarmonyEncoding, tokens: list[int], role: Role | None
+) -> None:
+    """Read at every token, the content is the deltas so far, and what was read before does not change."""
+    parser = StreamableParser(encoding, role, strict=False)
+    read: list[tuple[str, str]] = []
+    deltas: list[str] = []
+    for token in tokens:
+        began = parser.state is not StreamState.CONTENT
+        parser.process(token)
+        deltas = [*([] if began else deltas), parser.last_content_delta or ""]
+        if parser.state is StreamState.CONTENT:
+            read.append((parser.current_content, "".join(deltas)))
+    assert all(content == expected for content, expected in read)
+
+
+@given(streams, streams, roles, st.booleans())
+def test_tokens_at_once_are_tokens_one_by_one(
+    encoding: harmony.HarmonyEncoding, first: list[int], second: list[int], role: Role | None, strict: bool
+) -> None:
+    """For any tokens, process_all() leaves a parser as process() does, and raises where that raises."""
+    one_by_one = StreamableParser(encoding, role, strict=strict)
+    at_once = StreamableParser(encoding, role, strict=strict)
+    for tokens in (first, second):
+        assert outcome(at_once, tokens, at_once=True) == outcome(one_by_one, tokens)
+    assert outcome(at_once, None) == outcome(one_by_one, None)
 
 
 def test_half_a_character_is_held_back(encoding: harmony.HarmonyEncoding) -> None:
@@ -241,7 +313,10 @@ def test_a_strict_parser_can_go_on_after_an_error(encoding: harmony.HarmonyEncod
     assert [message.author.role for message in parser.messages] == [Role.USER]
 
 
-@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda parser: pickle.loads(pickle.dumps(parser))])
+DUPLICATES = [copy.copy, copy.deepcopy, lambda parser: pickle.loads(pickle.dumps(parser))]
+
+
+@pytest.mark.parametrize("duplicate", DUPLICATES)
 def test_a_parser_can_be_copied(
     encoding: harmony.HarmonyEncoding, duplicate: Callable[[StreamableParser], Any]
 ) -> None:
@@ -250,6 +325,40 @@ def test_a_parser_can_be_copied(
     branch = duplicate(parser).process(24_912).process_eos()
     assert parser.current_content == "hello"
     assert branch.messages[0].content[0].text == "hellohello"
+
+
+@pytest.mark.parametrize("duplicate", DUPLICATES)
+@given(streams, streams, streams, roles)
+def test_a_copy_made_anywhere_reads_on_as_the_original_would(
+    encoding: harmony.HarmonyEncoding,
+    duplicate: Callable[[StreamableParser], StreamableParser],
+    before: list[int],
+    after: list[int],
+    other: list[int],
+    role: Role | None,
+) -> None:
+    """In the middle of a header, a message or a character, both go on, and neither disturbs the other."""
+    parser = advance(StreamableParser(encoding, role, strict=False), before)
+    branch = duplicate(parser)
+    assert seen(branch) == seen(parser)
+    advance(branch, other)
+    assert seen(advance(parser, after)) == seen(
+        advance(StreamableParser(encoding, role, strict=False), before + after)
+    )
+    assert seen(branch) == seen(advance(StreamableParser(encoding, role, strict=False), before + other))
+
+
+@given(streams, streams, roles, st.booleans())
+def test_a_parser_that_was_reset_is_new(
+    encoding: harmony.HarmonyEncoding, before: list[int], after: list[int], role: Role | None, strict: bool
+) -> None:
+    """Whatever it read, and even after an error, reset() leaves nothing of it."""
+    parser = StreamableParser(encoding, role, strict=strict)
+    with contextlib.suppress(ParseError):
+        advance(parser, before)
+    new = StreamableParser(encoding, role, strict=strict)
+    assert seen(parser.reset()) == seen(new)
+    assert outcome(parser, after) == outcome(new, after)
 
 
 def test_an_error_survives_pickling(encoding: harmony.HarmonyEncoding) -> None:
