@@ -65,6 +65,16 @@ def test_any_tokens_decode_as_in_the_oracle(
     assert encoding.decode(tokens) == oracle.encoding.decode(tokens)
 
 
+@pytest.mark.parametrize("length", [1, 2, 255, 256, 257, 258, 512, 513, 514, 769])
+@pytest.mark.parametrize("end", ["", "b", ".", "\n", "\nb"])
+def test_white_space_is_cut_before_its_last_character(
+    encoding: harmony.HarmonyEncoding, oracle: Oracle, length: int, end: str
+) -> None:
+    """Before a word, at the end, and before a new line, at any multiple of what the pattern leaps over."""
+    text = "a" + " " * length + end
+    assert encoding.encode(text, disallowed_special=()) == oracle.encoding.encode(text, disallowed_special=())
+
+
 units = st.sampled_from(
     ["a", "ab", " ", "\t", " \u3000", "\n", " \n", "!", "=-", "é", "日本", "🤖", "0", "Ab", "_", "/"]
 )
