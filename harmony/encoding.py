@@ -233,6 +233,8 @@ class HarmonyEncoding:
 def load_encoding() -> HarmonyEncoding:
     """The harmony encoding, read from the bundled vocabulary once and then kept; it needs no network.
 
+    The merges of BPE are set up when text is first encoded, which takes longer than all else.
+
     Raises `VocabularyError` if the bundled file is damaged.
     """
     ordinary_tokens()

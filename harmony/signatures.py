@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _DEEPER: Final = "    "
 _VARIANT: Final = "   "
+_to_json: Final = json.JSONEncoder(allow_nan=False).encode
 
 
 def function_signature(name: str, parameters: Schema | None) -> str:
@@ -30,7 +31,7 @@ def function_signature(name: str, parameters: Schema | None) -> str:
     if parameters is None:
         return f"type {name} = () => any;"
     try:
-        return f"type {name} = (_: {_cached_type(json.dumps(parameters, allow_nan=False))}) => any;"
+        return f"type {name} = (_: {_cached_type(_to_json(parameters))}) => any;"
     except (TypeError, ValueError, RecursionError) as error:
         raise RenderError(f"The parameters of the tool {name!r} are not plain JSON: {error}.") from error
 

@@ -1,7 +1,7 @@
-"""The speed of the format beside openai-harmony: `python tests/bench/format.py`, about three minutes.
+"""The speed of the format beside openai-harmony: `python tests/bench/format.py`, about two minutes.
 
-Both sides take turns, and their medians are compared. It prints one table in Markdown; a ratio of 10 says
-that ours takes a tenth of the reference's time. `--quick` does all of it once, on little data.
+Both sides take turns, and the medians of their CPU time are compared. It prints one table in Markdown; a
+ratio of 10 says that ours takes a tenth of the reference's time. `--quick` does all of it once, on little.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib import import_module
 from importlib.metadata import version
-from itertools import count
+from itertools import count, repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,18 +71,19 @@ class Side:
 
 
 def timed(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    """The seconds of CPU time, which other work on the machine does not lengthen, that an action takes."""
+    start = time.process_time()
     action()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def load(statement: str, side: Side) -> float:
     """In a process of its own, which has imported the library before the clock starts."""
     code = (
         f"from {side.library.load_harmony_encoding.__module__} import load_harmony_encoding\n"
-        "from time import perf_counter\n"
+        "from time import process_time\n"
         "load = lambda: load_harmony_encoding('HarmonyGptOss')\n"
-        f"start = perf_counter()\n{statement}\nprint(perf_counter() - start)"
+        f"start = process_time()\n{statement}\nprint(process_time() - start)"
     )
     return float(
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -138,7 +139,7 @@ class Row:
     ours: float
     reference: float
     goal: float | None
-    note: str
+    note: str = ""
 
     def __str__(self) -> str:
         goal = "" if self.goal is None else f"{self.goal:g}"
@@ -159,11 +160,14 @@ def duration(seconds: float) -> str:
 
 
 class Bench:
-    """All operations, repeated `repeat` times on conversations of `messages` and texts of `characters`."""
+    """All operations, in `turns`, on conversations of `messages` and texts of `sentences` or `characters`.
 
-    def __init__(self, *, repeat: int, messages: int, sentences: int, characters: int, sample: int) -> None:
+    The reference gets a `sample` of the characters, because its time grows with their square.
+    """
+
+    def __init__(self, *, turns: int, messages: int, sentences: int, characters: int, sample: int) -> None:
         self.ours, self.reference = Side("harmony"), Side("openai_harmony")
-        self.repeat, self.messages = repeat, messages
+        self.turns, self.messages = turns, messages
         self.sentences, self.characters, self.sample = sentences, characters, sample
         for side in (self.ours, self.reference):
             side.encoding.encode("Both have read what they need before a clock starts.")
@@ -181,80 +185,75 @@ class Bench:
         clock: Callable[[Side], float],
         ours: Callable[[], float] | None = None,
         *,
-        at_most: int = 1000,
+        runs: int = 10,
     ) -> Row:
-        """Time both sides with one clock, unless ours has its own."""
-        ours = ours or partial(clock, self.ours)
-        pairs = [(ours(), clock(self.reference)) for _ in range(min(self.repeat, at_most))]
-        return Row(operation, *(statistics.median(times) for times in zip(*pairs, strict=True)), goal, "")
+        """The medians over turns of the mean of `runs`, with one clock for both unless ours has its own."""
+        clocks = (ours or partial(clock, self.ours), partial(clock, self.reference))
+        turns = [[statistics.mean(side() for _ in range(runs)) for side in clocks] for _ in range(self.turns)]
+        return Row(operation, *map(statistics.median, zip(*turns, strict=True)), goal)
 
     def loading(self) -> Iterator[Row]:
-        word, again = "load().encode('hi', disallowed_special=())", "load(); start = perf_counter(); load()"
-        yield self.compare("load, first in a process", 2, partial(load, "load()"), at_most=9)
-        yield self.compare("load, then encode a word", 2, partial(load, word), at_most=9)
-        yield self.compare("load again", None, partial(load, again), at_most=9)
+        word, again = "load().encode('hi', disallowed_special=())", "load(); start = process_time(); load()"
+        yield self.compare("load, first in a process", 2, partial(load, "load()"), runs=1)
+        yield self.compare("load and encode a word, first in a process", 2, partial(load, word), runs=1)
+        yield self.compare("load again", None, partial(load, again), runs=1)
 
     def rendering(self) -> Iterator[Row]:
         for size, goal in ((3, 4), (self.messages, 8)):
-            yield self.compare(f"render {size} messages, texts all new", goal, partial(render, size, count()))
-            same = ("" for _ in count())
-            yield self.compare(
-                f"render {size} messages, as in the turn before", goal, partial(render, size, same)
-            )
+            new, known = partial(render, size, count()), partial(render, size, repeat(""))
+            yield self.compare(f"render {size} messages, all texts new", goal, new)
+            yield self.compare(f"render {size} messages, all texts rendered before", goal, known)
         transcript = Transcript(self.ours.encoding)
         transcript.append(*self.ours.conversation(self.messages))
         texts = (f"Question {number}. {SENTENCE * 2}" for number in count())
-        operation = f"append one to {self.messages} messages (reference: render all)"
-        whole = partial(render, self.messages, count())
-        yield self.compare(operation, 50, whole, partial(append, transcript, texts))
+        operation = f"append one to a transcript of {self.messages} (reference: render them)"
+        yield self.compare(operation, 50, known, partial(append, transcript, texts))
 
     def parsing(self) -> Iterator[Row]:
         said = self.ours.encoding.render_conversation(self.ours.conversation(self.messages))
         yield self.compare(f"parse {self.messages} messages", 4, partial(parse, said, None))
         text = SENTENCE * self.sentences
-        start, second = (
-            "<|channel|>analysis<|message|>",
-            "<|end|><|start|>assistant<|channel|>final<|message|>",
-        )
-        written = f"{start}{text}{second}{text}<|return|>"
+        thought, answer = f"<|channel|>analysis<|message|>{text}<|end|>", f"<|channel|>final<|message|>{text}"
+        written = f"{thought}<|start|>assistant{answer}<|return|>"
         tokens = self.ours.encoding.encode(written, allowed_special="all")
-        size = f"{len(tokens):,} tokens"
-        yield self.compare(f"parse a completion of {size}", 1.5, partial(parse, tokens, "assistant"))
+        size = f"a completion of {len(tokens):,} tokens"
+        yield self.compare(f"parse {size}", 1.5, partial(parse, tokens, "assistant"))
         yield self.compare(f"stream {size}", 1, partial(stream, tokens))
-        operation = f"stream {size}, content, delta and state read at each"
-        yield self.compare(operation, 100, partial(stream_and_look, tokens), at_most=5)
+        operation = f"stream {size}, and read content, delta and state at each"
+        yield self.compare(operation, 100, partial(stream_and_look, tokens), runs=1)
 
     def encoding(self) -> Iterator[Row]:
         prose = SENTENCE * self.sentences
         yield self.compare(f"encode {len(prose):,} characters of prose", None, partial(encode, prose))
-        for unit in REPEATED:
-            ours = statistics.median(
-                encode(unit * (self.characters // len(unit)), self.ours) for _ in range(3)
-            )
-            sample = encode(unit * (self.sample // len(unit)), self.reference)
-            reference = sample * (self.characters / self.sample) ** 2
-            operation = f"encode {unit!r} again and again, {self.characters:,} characters"
-            yield Row(operation, ours, reference, None, "about ")
+        single, *others = map(self.repetition, REPEATED)
+        slowest = max(others, key=lambda row: row.ours)
+        yield single
+        yield replace(slowest, operation=f"{slowest.operation}, the slowest of {len(others)} others")
+
+    def repetition(self, unit: str) -> Row:
+        """One text of ours against the square of the reference's sample."""
+        ours = encode(unit * (self.characters // len(unit)), self.ours)
+        sample = encode(unit * (self.sample // len(unit)), self.reference)
+        reference = sample * (self.characters / self.sample) ** 2
+        return Row(f"encode {unit!r} * {self.characters // len(unit):,}", ours, reference, None, "about ")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="do all of it once, on little data")
-    quick = parser.parse_args().quick
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "o200k_base.tiktoken").write_bytes(tiktoken_lines(ordinary_tokens()))
         os.environ["TIKTOKEN_ENCODINGS_BASE"] = folder
-        size = (
-            {"repeat": 1, "messages": 5, "sentences": 2, "characters": 1_000, "sample": 100}
-            if quick
-            else {"repeat": 31, "messages": 100, "sentences": 190, "characters": 1_000_000, "sample": 16_000}
-        )
+        if parser.parse_args().quick:
+            bench = Bench(turns=1, messages=5, sentences=2, characters=1_000, sample=100)
+        else:
+            bench = Bench(turns=11, messages=100, sentences=190, characters=1_000_000, sample=16_000)
         print("| operation | ours | openai-harmony | ratio | goal |\n| :--- | ---: | ---: | ---: | ---: |")
-        for row in Bench(**size).rows():
+        for row in bench.rows():
             print(row, flush=True)
     versions = ", ".join(f"{name} {version(name)}" for name in ("openai-harmony", "tiktoken", "pydantic"))
-    print(f"\nPython {platform.python_version()}, {versions}; {platform.machine()}, one thread.")
-    print("About: from a shorter text, as its time grows with the square of the length.")
+    print(f"\nPython {platform.python_version()}, {versions}, {platform.machine()}. CPU time of one thread.")
+    print("“About”: from a shorter text, as the reference's time grows with the square of its length.")
 
 
 if __name__ == "__main__":
