@@ -247,9 +247,7 @@ class Transcript:
 
     def _parse(self, tokens: Sequence[int]) -> Sequence[ParsedMessage]:
         parser = StreamableParser(self._encoding, Role.ASSISTANT, strict=False)
-        for token in tokens:
-            parser.process(token)
-        return parser.process_eos().parsed_messages
+        return parser.process_all(tokens).process_eos().parsed_messages
 
     def _add(self, segment: Segment) -> None:
         before, after = self._turns, self._turns.after(*_speaker(segment))

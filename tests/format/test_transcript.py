@@ -286,7 +286,7 @@ def test_appending_renders_the_new_message_alone(encoding: HarmonyEncoding) -> N
             self.rendered += 1
             return super().render(*arguments)  # type: ignore[arg-type]
 
-    counting = Counting(encoding._bpe)
+    counting = Counting()
     transcript = transcript_of(
         counting, SYSTEM, DEVELOPER, *[user("Hi"), analysis("Hm."), final("Yes.")] * 20
     )
