@@ -224,7 +224,7 @@ class HarmonyEncoding:
 
     def _bytes(self, tokens: Sequence[int]) -> bytes:
         try:
-            return self._bpe.decode_bytes(tokens)
+            return self._bpe.decode_bytes([*tokens])
         except (KeyError, OverflowError) as error:
             raise HarmonyError(f"There is a token outside the vocabulary: {error}.") from error
 
@@ -248,10 +248,10 @@ def load_harmony_encoding(name: str | HarmonyEncodingName) -> HarmonyEncoding:
 
 
 def raise_disallowed_special_token(token: str) -> NoReturn:
-    """Raise the error of `HarmonyEncoding.encode` for text that would be a special token."""
+    """Raise the error of `HarmonyEncoding.encode` for text that it is not allowed to encode."""
     raise HarmonyError(
-        f"The text contains {token!r}, which is a special token. Pass allowed_special={{{token!r}}} to "
-        "encode it as that token, or disallowed_special=() to encode it as ordinary text."
+        f"The text contains {token!r}, which is disallowed. Pass allowed_special={{{token!r}}} to encode "
+        "it as a special token, or disallowed_special=() to encode it as ordinary text."
     )
 
 

@@ -2,7 +2,7 @@
 
     HarmonyError (RuntimeError)
     ├── VocabularyError        the bundled vocabulary is damaged
-    ├── RenderError            a conversation that the format cannot express
+    ├── RenderError            a conversation that the format cannot express; also a ValueError
     ├── ParseError             tokens that are not a harmony stream (strict parsing)
     ├── TranscriptError        a saved transcript, or parsed messages, that do not fit
     ├── ModelError             a model that cannot be loaded
@@ -29,8 +29,11 @@ class VocabularyError(HarmonyError):
     """The bundled vocabulary is missing or damaged."""
 
 
-class RenderError(HarmonyError):
-    """A conversation that the harmony format cannot express."""
+class RenderError(HarmonyError, ValueError):
+    """A conversation that the harmony format cannot express.
+
+    openai-harmony raises `RuntimeError` for some of them and `ValueError` for others; this is both.
+    """
 
 
 class ParseError(HarmonyError):

@@ -1,27 +1,36 @@
 """What a conversation is made of: messages, their authors and contents, and the tools they may name.
 
 The names and meanings are those of openai-harmony 0.0.8. All `with_*` and `adding_*` methods change the
-object and return it. `to_dict` and `to_json` write that package's JSON, which leaves out what is None;
-`model_dump` and `model_dump_json` keep everything, and `model_validate` and `model_validate_json` read
-it back.
+object and return it; like every assignment, they raise `ValueError` for what an attribute cannot hold.
+`to_dict` and `to_json` write that package's JSON, which leaves out what is None; `model_dump` and
+`model_dump_json` keep everything, and `model_validate` and `model_validate_json` read it back.
 """
 
 from __future__ import annotations
 
 import json
-from enum import StrEnum
+from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    TypeAdapter,
+    ValidationError,
+    WrapValidator,
+)
 
+from harmony.errors import RenderError
 from harmony.namespaces import browser_namespace, python_namespace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 
-class Role(StrEnum):
-    """Who speaks."""
+class Role(str, Enum):  # noqa: UP042 - printed as openai-harmony prints it
+    """Who speaks; a string, though `str()` gives `Role.USER` and `value` gives `user`."""
 
     USER = "user"
     ASSISTANT = "assistant"
@@ -30,7 +39,7 @@ class Role(StrEnum):
     TOOL = "tool"
 
 
-class ReasoningEffort(StrEnum):
+class ReasoningEffort(str, Enum):  # noqa: UP042 - printed as openai-harmony prints it
     """How long the model thinks before it answers."""
 
     LOW = "Low"
@@ -38,7 +47,11 @@ class ReasoningEffort(StrEnum):
     HIGH = "High"
 
 
-class Author(BaseModel):
+class _Model(BaseModel):
+    model_config = ConfigDict(validate_assignment=True)
+
+
+class Author(_Model):
     """A role, and the name of the tool if the role is `tool`."""
 
     role: Role
@@ -49,7 +62,7 @@ class Author(BaseModel):
         return cls(role=role, name=name)
 
 
-class ToolDescription(BaseModel):
+class ToolDescription(_Model):
     """One function that the model may call; `parameters` is the JSON schema of its arguments."""
 
     name: str
@@ -61,7 +74,7 @@ class ToolDescription(BaseModel):
         return cls(name=name, description=description, parameters=parameters)
 
 
-class ToolNamespaceConfig(BaseModel):
+class ToolNamespaceConfig(_Model):
     """Functions that the model calls as `name.function`."""
 
     name: str
@@ -79,7 +92,7 @@ class ToolNamespaceConfig(BaseModel):
         return ToolNamespaceConfig.model_validate(python_namespace())
 
 
-class ChannelConfig(BaseModel):
+class ChannelConfig(_Model):
     """The channels that the assistant may speak on."""
 
     valid_channels: list[str]
@@ -90,8 +103,11 @@ class ChannelConfig(BaseModel):
         return cls(valid_channels=channels, channel_required=True)
 
 
-class Content(BaseModel):
-    """One part of a message: `TextContent`, `SystemContent` or `DeveloperContent`."""
+class Content(_Model):
+    """One part of a message: `TextContent`, `SystemContent` or `DeveloperContent`.
+
+    A class of your own renders as the one of these that its `to_dict` writes.
+    """
 
     def to_dict(self) -> dict[str, Any]:
         """This content as JSON, without what is None."""
@@ -104,9 +120,13 @@ class TextContent(Content):
     type: Literal["text"] = Field(default="text", repr=False)
     text: str
 
+    def to_dict(self) -> dict[str, Any]:
+        return {"type": self.type, "text": self.text}
+
 
 class _ToolHoldingContent(Content):
-    tools: dict[str, ToolNamespaceConfig] | None = None
+    if TYPE_CHECKING:  # each class declares it, so that its fields stand in the order of openai-harmony
+        tools: dict[str, ToolNamespaceConfig] | None = None
 
     def with_tools(self, ns_config: ToolNamespaceConfig) -> Self:
         """Add a namespace, in place of one with the same name."""
@@ -128,7 +148,6 @@ class _ToolHoldingContent(Content):
 class SystemContent(_ToolHoldingContent):
     """What the model is told about itself; None leaves a line out."""
 
-    type: Literal["system_content"] = Field(default="system_content", repr=False)
     model_identity: str | None = "You are ChatGPT, a large language model trained by OpenAI."
     reasoning_effort: ReasoningEffort | None = ReasoningEffort.MEDIUM
     conversation_start_date: str | None = None
@@ -136,6 +155,8 @@ class SystemContent(_ToolHoldingContent):
     channel_config: ChannelConfig | None = Field(
         default_factory=lambda: ChannelConfig.require_channels(["analysis", "commentary", "final"])
     )
+    tools: dict[str, ToolNamespaceConfig] | None = None
+    type: Literal["system_content"] = Field(default="system_content", repr=False)
 
     def with_model_identity(self, model_identity: str) -> Self:
         self.model_identity = model_identity
@@ -170,8 +191,9 @@ class SystemContent(_ToolHoldingContent):
 class DeveloperContent(_ToolHoldingContent):
     """What the application tells the model: instructions, and functions that it may call."""
 
-    type: Literal["developer_content"] = Field(default="developer_content", repr=False)
     instructions: str | None = None
+    tools: dict[str, ToolNamespaceConfig] | None = None
+    type: Literal["developer_content"] = Field(default="developer_content", repr=False)
 
     def with_instructions(self, instructions: str) -> Self:
         self.instructions = instructions
@@ -182,12 +204,38 @@ class DeveloperContent(_ToolHoldingContent):
         return self.with_tools(ToolNamespaceConfig(name="functions", tools=list(tools)))
 
 
-AnyContent = Annotated[TextContent | SystemContent | DeveloperContent, Field(discriminator="type")]
+_KINDS = (TextContent, SystemContent, DeveloperContent)
+
+
+def _keep_content(value: object, validate: Callable[[object], Content]) -> Content:
+    return value if isinstance(value, Content) else validate(value)
+
+
+AnyContent = Annotated[
+    SerializeAsAny[Annotated[TextContent | SystemContent | DeveloperContent, Field(discriminator="type")]],
+    WrapValidator(_keep_content),
+]
 
 _contents: TypeAdapter[list[AnyContent]] = TypeAdapter(list[AnyContent])
 
 
-class Message(BaseModel):
+def as_rendered(content: AnyContent) -> AnyContent:
+    """The content itself, or the one that an object of your own class writes in its `to_dict`.
+
+    Raises `RenderError` if that is none.
+    """
+    if type(content) in _KINDS:
+        return content
+    try:
+        return _contents.validate_python([content.to_dict()])[0]
+    except ValidationError as error:
+        raise RenderError(
+            f"What {type(content).__name__}.to_dict() writes is no content; let its type be 'text', "
+            "'system_content' or 'developer_content', with the fields of that."
+        ) from error
+
+
+class Message(_Model):
     """What one author says, on a channel, to a recipient.
 
     >>> Message.from_role_and_content(Role.USER, "hi").content[0]
@@ -258,7 +306,7 @@ class Message(BaseModel):
         )
 
 
-class Conversation(BaseModel):
+class Conversation(_Model):
     """Messages, in the order in which they were said."""
 
     messages: list[Message] = Field(default_factory=list)
@@ -282,13 +330,13 @@ class Conversation(BaseModel):
         return cls(messages=[Message.from_dict(message) for message in json.loads(payload)["messages"]])
 
 
-class RenderConversationConfig(BaseModel):
+class RenderConversationConfig(_Model):
     """Whether finished reasoning is left out when a conversation is rendered."""
 
     auto_drop_analysis: bool = True
 
 
-class RenderOptions(BaseModel):
+class RenderOptions(_Model):
     """What one message, rendered alone, cannot know of its conversation."""
 
     conversation_has_function_tools: bool = False

@@ -49,8 +49,8 @@ class Header:
     """What a header says."""
 
     author: Author
-    channel: str | None = None
     recipient: str | None = None
+    channel: str | None = None
     content_type: str | None = None
 
 
@@ -77,7 +77,7 @@ def parse_header(
     author = _take_author(words, channels, role, report)
     channel = _take_channel(channels, words, report)
     recipient, content_type = _take_address(words, report)
-    return Header(author, channel, recipient, content_type)
+    return Header(author, recipient, channel, content_type)
 
 
 def recover_header(

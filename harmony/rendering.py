@@ -12,7 +12,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harmony.errors import RenderError
-from harmony.messages import Author, DeveloperContent, Message, Role, SystemContent, TextContent
+from harmony.messages import (
+    Author,
+    DeveloperContent,
+    Message,
+    Role,
+    SystemContent,
+    TextContent,
+    as_rendered,
+)
 from harmony.signatures import function_signature, text_lines
 from harmony.vocabulary import CALL, CHANNEL, CONSTRAIN, CONSTRAIN_MARK, END, MESSAGE, RETURN, START
 
@@ -62,7 +70,7 @@ def render_message(message: Message, encode: Encode, has_functions: bool) -> lis
     if message.content_type is not None:
         tokens += _render_content_type(message.content_type, encode)
     tokens.append(MESSAGE)
-    for content in message.content:
+    for content in map(as_rendered, message.content):
         tokens += encode(_content_text(content, message.author.role, has_functions))
     tokens.append(CALL if _is_call(message) else END)
     return tokens
@@ -109,7 +117,7 @@ def declares_functions(message: Message) -> bool:
         and content.tools is not None
         and "functions" in content.tools
         and bool(content.tools["functions"].tools)
-        for content in message.content
+        for content in map(as_rendered, message.content)
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from copy import copy
 from dataclasses import asdict, dataclass
 from enum import Enum
+from operator import index
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Self
 
 from harmony.errors import ParseError
@@ -135,7 +136,8 @@ class StreamableParser:
         return branch
 
     def process(self, token: int) -> Self:
-        """Take in the next token; raises `ParseError` if strict."""
+        """Take in the next token, an int or what counts as one; raises `ParseError` if strict."""
+        token = index(token)
         self._position = len(self._tokens)
         self._tokens.append(token)
         self._delta = None
@@ -149,12 +151,12 @@ class StreamableParser:
 
     def process_all(self, tokens: Iterable[int]) -> Self:
         """As `process` for one token after the other, but many times as fast where they are text."""
-        stream, start = [*tokens], 0
-        for index, token in enumerate(stream):
+        stream, start = [*map(index, tokens)], 0
+        for place, token in enumerate(stream):
             if not 0 <= token < ORDINARY_TOKENS:
-                self._process_ordinary(stream[start:index])
+                self._process_ordinary(stream[start:place])
                 self.process(token)
-                start = index + 1
+                start = place + 1
         self._process_ordinary(stream[start:])
         return self
 
@@ -185,8 +187,8 @@ class StreamableParser:
 
     @property
     def tokens(self) -> list[int]:
-        """All tokens so far; the parser's own list, not to be changed."""
-        return self._tokens
+        """All tokens so far."""
+        return [*self._tokens]
 
     @property
     def state(self) -> StreamState:

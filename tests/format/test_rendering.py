@@ -159,6 +159,17 @@ def test_what_the_format_cannot_express_is_refused(
         encoding.render_conversation(Conversation(messages=[message]))
 
 
+def test_content_of_an_unknown_class_is_refused(encoding: harmony.HarmonyEncoding) -> None:
+    """A class of one's own whose to_dict writes no known content raises RenderError and is named."""
+
+    class Image(harmony.Content):
+        url: str
+
+    message = Message(author=Author(role=Role.USER), content=[Image(url="x")])  # type: ignore[list-item]
+    with pytest.raises(harmony.RenderError, match="Image"):
+        encoding.render(message)
+
+
 def test_a_pair_of_surrogates_is_a_character(encoding: harmony.HarmonyEncoding) -> None:
     """Two surrogates that make a pair render as the character they encode, as through JSON."""
     pair = TextContent.model_construct(type="text", text="\ud83d\ude00")
