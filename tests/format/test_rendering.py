@@ -7,24 +7,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from format_strategies import conversations, faulty_messages, messages
 from hypothesis import given
 from hypothesis import strategies as st
 
 import harmony
 from harmony import (
     Author,
-    ChannelConfig,
     Conversation,
     DeveloperContent,
     Message,
-    ReasoningEffort,
     RenderConversationConfig,
     RenderOptions,
     Role,
     SystemContent,
     TextContent,
-    ToolDescription,
-    ToolNamespaceConfig,
 )
 
 if TYPE_CHECKING:
@@ -34,64 +31,6 @@ if TYPE_CHECKING:
 
 FUNCTIONS = ("render_conversation", "render_conversation_for_training", "render_conversation_for_completion")
 VECTORS = Path(__file__).with_name("vectors") / "render.jsonl"
-
-words = st.one_of(
-    st.text(max_size=8),
-    st.sampled_from(
-        ["", "a\nb", "a\r\nb\r", "\n", "<|end|>", "<|constrain|>json", " <|constrain|>x", "日本語 é"]
-    ),
-)
-maybe_words = st.none() | words
-channels = st.sampled_from([None, "analysis", "commentary", "final", "", "other"])
-tools = st.builds(
-    ToolDescription,
-    name=words,
-    description=words,
-    parameters=st.none() | st.just({}) | st.just({"type": "object"}),
-)
-namespaces = st.none() | st.dictionaries(
-    st.sampled_from(["functions", "a", "Z", "é", "browser"]),
-    st.builds(ToolNamespaceConfig, name=words, description=maybe_words, tools=st.lists(tools, max_size=2)),
-    max_size=3,
-)
-system_contents = st.builds(
-    SystemContent,
-    model_identity=maybe_words,
-    reasoning_effort=st.none() | st.sampled_from(ReasoningEffort),
-    conversation_start_date=maybe_words,
-    knowledge_cutoff=maybe_words,
-    channel_config=st.none()
-    | st.builds(ChannelConfig, valid_channels=st.lists(words, max_size=3), channel_required=st.booleans()),
-    tools=namespaces,
-)
-developer_contents = st.builds(DeveloperContent, instructions=maybe_words, tools=namespaces)
-text_contents = st.builds(TextContent, text=words)
-
-
-def messages_of(role: Role, contents: st.SearchStrategy[object]) -> st.SearchStrategy[Message]:
-    """Messages of a role, whose names suit it."""
-    names = words if role == Role.TOOL else maybe_words
-    return st.builds(
-        Message,
-        author=st.builds(Author, role=st.just(role), name=names),
-        content=st.lists(contents, max_size=2),
-        channel=channels,
-        recipient=st.none() | st.sampled_from(["all", "", "functions.f", "assistant"]) | words,
-        content_type=st.none() | st.sampled_from(["<|constrain|>json", "json", ""]) | words,
-    )
-
-
-conversations = st.lists(
-    st.one_of(
-        messages_of(Role.SYSTEM, system_contents | text_contents),
-        messages_of(Role.DEVELOPER, developer_contents | text_contents),
-        messages_of(Role.USER, text_contents),
-        messages_of(Role.ASSISTANT, text_contents),
-        messages_of(Role.ASSISTANT, text_contents),
-        messages_of(Role.TOOL, text_contents),
-    ),
-    max_size=6,
-).map(Conversation.from_messages)
 
 
 def render(
@@ -121,15 +60,34 @@ def test_any_conversation_renders_as_in_the_oracle(
     assert render(encoding, function, conversation, drop=drop) == expected
 
 
-@given(conversations, st.booleans())
+@given(messages, st.booleans())
 def test_any_message_renders_as_in_the_oracle(
-    encoding: harmony.HarmonyEncoding, oracle: Oracle, conversation: Conversation, has_functions: bool
+    encoding: harmony.HarmonyEncoding, oracle: Oracle, message: Message, has_functions: bool
 ) -> None:
     """A message rendered alone gives the oracle's tokens."""
-    for message in conversation:
-        options = RenderOptions(conversation_has_function_tools=has_functions)
-        expected = oracle.render_message(message, has_functions=has_functions)
-        assert encoding.render(message, options) == expected
+    options = RenderOptions(conversation_has_function_tools=has_functions)
+    expected = oracle.render_message(message, has_functions=has_functions)
+    assert encoding.render(message, options) == expected
+
+
+@given(conversations, faulty_messages, st.integers(0, 6), st.sampled_from(FUNCTIONS))
+def test_what_the_oracle_refuses_is_refused(
+    encoding: harmony.HarmonyEncoding,
+    oracle: Oracle,
+    conversation: Conversation,
+    faulty: Message,
+    place: int,
+    function: str,
+) -> None:
+    """One fault, anywhere: both refuse, and ours is an error of every class that the oracle raises."""
+    conversation.messages.insert(place, faulty)
+    with pytest.raises((RuntimeError, ValueError)) as refused:
+        oracle.render(function, conversation, drop=False)
+    its_class = RuntimeError if isinstance(refused.value, RuntimeError) else ValueError
+    with pytest.raises(its_class) as raised:
+        render(encoding, function, conversation, drop=False)
+    assert isinstance(raised.value, harmony.RenderError)
+    assert "\n" not in str(raised.value)
 
 
 def test_analysis_is_dropped_unless_asked_for(encoding: harmony.HarmonyEncoding) -> None:

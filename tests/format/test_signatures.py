@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from format_strategies import asking, numbers, odd_schemas, sensible_schemas
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,53 +19,6 @@ if TYPE_CHECKING:
     from tests.conftest import Oracle
 
 VECTORS = Path(__file__).with_name("vectors") / "tool_schema.jsonl"
-
-words = st.sampled_from(["a", "b c", "null", "", 'q"t', "two\nlines", "//", "é", "integer"]) | st.text(
-    max_size=5
-)
-numbers = st.one_of(
-    st.integers(),
-    st.integers(-(2**70), 2**70),
-    st.floats(allow_nan=False, allow_infinity=False),
-    st.decimals(0, 100, places=17).map(float),
-)
-values = st.recursive(
-    st.none() | st.booleans() | numbers | words,
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(words, inner, max_size=2),
-    max_leaves=4,
-)
-types = st.sampled_from(["object", "string", "number", "integer", "boolean", "array", "null", "any"])
-
-
-def schemas_over(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """Schemas whose members are `inner` schemas, with every keyword also in shapes that make no sense."""
-    properties = st.dictionaries(words, inner, max_size=3)
-    return st.fixed_dictionaries(
-        {},
-        optional={
-            "type": types | types | st.lists(types | st.just(1), max_size=3),
-            "properties": properties | properties | values,
-            "required": st.lists(words, max_size=3) | values,
-            "title": words | values,
-            "description": words | values,
-            "examples": st.lists(values, max_size=3) | values,
-            "enum": st.lists(words, max_size=3) | values,
-            "default": values,
-            "nullable": st.booleans() | values,
-            "items": inner,
-            "oneOf": st.lists(inner, max_size=3) | values,
-        },
-    )
-
-
-schemas = st.recursive(schemas_over(values), schemas_over, max_leaves=8)
-
-
-def developer_message(parameters: dict[str, Any] | None) -> harmony.Message:
-    """A message that offers one function with these parameters."""
-    tool = harmony.ToolDescription.new("f", "Does it.", parameters)
-    content = harmony.DeveloperContent.new().with_function_tools([tool])
-    return harmony.Message.from_role_and_content(harmony.Role.DEVELOPER, content)
 
 
 def test_recorded_schemas_render_as_recorded(encoding: harmony.HarmonyEncoding) -> None:
@@ -78,12 +32,21 @@ def test_recorded_schemas_render_as_recorded(encoding: harmony.HarmonyEncoding) 
         assert tokens == vector["tokens"]
 
 
-@given(schemas)
+@given(sensible_schemas)
+def test_a_sensible_schema_renders_as_in_the_oracle(
+    encoding: harmony.HarmonyEncoding, oracle: Oracle, schema: dict[str, Any]
+) -> None:
+    """The shapes that people write give the oracle's text: objects, arrays, choices, enums, notes."""
+    message = asking(schema)
+    assert encoding.decode(encoding.render(message)) == oracle.encoding.decode(oracle.render_message(message))
+
+
+@given(odd_schemas)
 def test_any_schema_renders_as_in_the_oracle(
     encoding: harmony.HarmonyEncoding, oracle: Oracle, schema: dict[str, Any]
 ) -> None:
-    """Whatever the schema, sensible or not, the text is the oracle's."""
-    message = developer_message({"type": "object", "properties": {"x": schema}} | schema)
+    """However odd the schema, the text is the oracle's."""
+    message = asking({"type": "object", "properties": {"x": schema}} | schema)
     assert encoding.decode(encoding.render(message)) == oracle.encoding.decode(oracle.render_message(message))
 
 
@@ -92,9 +55,7 @@ def test_default_numbers_are_rounded_as_in_the_oracle(
     encoding: harmony.HarmonyEncoding, oracle: Oracle, defaults: list[float]
 ) -> None:
     """Ints and floats print with the oracle's digits, even where those are not the nearest."""
-    message = developer_message(
-        {"type": "object", "properties": {"x": {"type": "number", "default": defaults}}}
-    )
+    message = asking({"type": "object", "properties": {"x": {"type": "number", "default": defaults}}})
     assert encoding.decode(encoding.render(message)) == oracle.encoding.decode(oracle.render_message(message))
 
 
@@ -118,9 +79,19 @@ def nested(depth: int) -> dict[str, Any]:
     return schema
 
 
-def test_schemas_nest_as_deep_as_in_the_oracle() -> None:
-    """A hundred levels are fine."""
-    assert function_signature("f", nested(100)) == f"type f = (_: string{'[]' * 100}) => any;"
+@pytest.mark.parametrize("depth", [100, 119, 120, 127, 128, 129, 200])
+def test_schemas_nest_deeper_than_in_the_oracle(
+    encoding: harmony.HarmonyEncoding, oracle: Oracle, depth: int
+) -> None:
+    """Up to where its JSON parser stops both give the same text, and beyond that ours goes on."""
+    message = asking(nested(depth))
+    rendered = encoding.decode(encoding.render(message))
+    assert f"type f = (_: string{'[]' * depth}) => any;" in rendered
+    if depth < 120:
+        assert rendered == oracle.encoding.decode(oracle.render_message(message))
+    else:
+        with pytest.raises(ValueError, match="recursion limit"):
+            oracle.render_message(message)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,210 @@
+"""Hypothesis strategies for the harmony format: schemas, conversations and streams of tokens."""
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from harmony import (
+    Author,
+    ChannelConfig,
+    Conversation,
+    DeveloperContent,
+    Message,
+    ReasoningEffort,
+    Role,
+    SystemContent,
+    TextContent,
+    ToolDescription,
+    ToolNamespaceConfig,
+)
+
+Schema = dict[str, Any]
+
+# Text, in any place where a conversation has some.
+
+MARKS = ["<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|constrain|>", "<|call|>", "<|return|>"]
+texts = st.one_of(
+    st.text(max_size=8),
+    st.sampled_from(
+        ["", "a\nb", "a\r\nb\r", "\n\n", "日本語 é", "👩‍👩‍👧", " don't", "to=x", "x\x85\u2028\x0b"]
+    ),
+    st.sampled_from([*MARKS, "<|constrain|>json", " <|constrain|>x", "<|endoftext|>", "<|reserved_200500|>"]),
+    st.sampled_from(MARKS).map(lambda mark: f"a{mark}b"),
+)
+maybe_texts = st.none() | texts
+
+# JSON schemas: first the shapes that people write, then every keyword with every sort of value.
+
+words = st.sampled_from(["a", "b c", "null", "", 'q"t', "two\nlines", "//", "é", "integer"]) | st.text(
+    max_size=5
+)
+numbers = st.one_of(
+    st.integers(),
+    st.integers(-(2**70), 2**70),
+    st.sampled_from([2**63 - 1, 2**63, 2**64 - 1, 2**64, -(2**63), -(2**63) - 1, 10**16, 10**40]),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.decimals(0, 100, places=17).map(float),
+    st.builds(
+        lambda digits, power: float(f"{digits}e{power}"), st.integers(-99999, 99999), st.integers(-40, 40)
+    ),
+)
+values = st.recursive(
+    st.none() | st.booleans() | numbers | words,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(words, inner, max_size=2),
+    max_leaves=4,
+)
+types = st.sampled_from(["object", "string", "number", "integer", "boolean", "array", "null", "any"])
+
+
+def with_notes(schemas: st.SearchStrategy[Schema]) -> st.SearchStrategy[Schema]:
+    """The schemas, some with what may be said about any of them."""
+    notes = st.fixed_dictionaries(
+        {},
+        optional={
+            "title": words,
+            "description": words,
+            "default": values,
+            "examples": st.lists(values, max_size=3),
+            "nullable": st.booleans(),
+        },
+    )
+    return st.builds(lambda schema, note: schema | note, schemas, notes)
+
+
+def sensible_schemas_over(inner: st.SearchStrategy[Schema]) -> st.SearchStrategy[Schema]:
+    """Objects, arrays and choices of `inner` schemas, as a person would write them."""
+    objects = st.builds(
+        lambda properties, optional, **more: {
+            "type": "object",
+            "properties": properties,
+            "required": [name for name in properties if name not in optional],
+            **more,
+        },
+        st.dictionaries(words, inner, max_size=3),
+        st.sets(words, max_size=2),
+    )
+    arrays = inner.map(lambda items: {"type": "array", "items": items})
+    choices = st.lists(inner, max_size=3).map(lambda variants: {"oneOf": variants})
+    return with_notes(objects | arrays | choices)
+
+
+simple_schemas = with_notes(
+    st.one_of(
+        types.map(lambda name: {"type": name}),
+        st.lists(types, max_size=3).map(lambda names: {"type": names}),
+        st.lists(words, max_size=3).map(lambda names: {"type": "string", "enum": names}),
+        st.lists(words, min_size=1, max_size=3).map(
+            lambda names: {"type": "string", "enum": names, "default": names[0]}
+        ),
+        st.sampled_from([{}, {"$ref": "#/$defs/a"}, {"anyOf": [{"type": "string"}]}, {"const": 1}]),
+    )
+)
+sensible_schemas = st.recursive(simple_schemas, sensible_schemas_over, max_leaves=6)
+
+
+def odd_schemas_over(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Schema]:
+    """Schemas whose members are `inner` schemas, with every keyword also in shapes that make no sense."""
+    properties = st.dictionaries(words, inner, max_size=3)
+    return st.fixed_dictionaries(
+        {},
+        optional={
+            "type": types | types | st.lists(types | st.just(1), max_size=3),
+            "properties": properties | properties | values,
+            "required": st.lists(words, max_size=3) | values,
+            "title": words | values,
+            "description": words | values,
+            "examples": st.lists(values, max_size=3) | values,
+            "enum": st.lists(words, max_size=3) | values,
+            "default": values,
+            "nullable": st.booleans() | values,
+            "items": inner,
+            "oneOf": st.lists(inner, max_size=3) | values,
+        },
+    )
+
+
+odd_schemas = st.recursive(odd_schemas_over(values), odd_schemas_over, max_leaves=8)
+schemas = sensible_schemas | odd_schemas
+
+# Conversations that the format can express.
+
+channels = st.sampled_from([None, "analysis", "analysis", "commentary", "final", "final", "", "other"])
+tools = st.builds(
+    ToolDescription,
+    name=texts,
+    description=texts,
+    parameters=st.none() | st.just({}) | st.just({"type": "object"}) | schemas,
+)
+namespaces = st.none() | st.dictionaries(
+    st.sampled_from(["functions", "functions", "a", "Z", "é", "\ue000", "😀", "browser"]),
+    st.one_of(
+        st.builds(
+            ToolNamespaceConfig, name=texts, description=maybe_texts, tools=st.lists(tools, max_size=2)
+        ),
+        st.sampled_from([ToolNamespaceConfig.browser(), ToolNamespaceConfig.python()]),
+    ),
+    max_size=3,
+)
+system_contents = st.builds(
+    SystemContent,
+    model_identity=maybe_texts,
+    reasoning_effort=st.none() | st.sampled_from(ReasoningEffort),
+    conversation_start_date=maybe_texts | st.dates().map(str),
+    knowledge_cutoff=maybe_texts,
+    channel_config=st.none()
+    | st.builds(ChannelConfig, valid_channels=st.lists(texts, max_size=3), channel_required=st.booleans()),
+    tools=namespaces,
+)
+developer_contents = st.builds(DeveloperContent, instructions=maybe_texts, tools=namespaces)
+text_contents = st.builds(TextContent, text=texts)
+
+
+def messages_of(role: Role, contents: st.SearchStrategy[Any]) -> st.SearchStrategy[Message]:
+    """Messages of a role, whose names suit it."""
+    return st.builds(
+        Message,
+        author=st.builds(Author, role=st.just(role), name=texts if role == Role.TOOL else maybe_texts),
+        content=st.lists(contents, max_size=3),
+        channel=channels,
+        recipient=st.none() | st.sampled_from(["all", "", "functions.f", "assistant"]) | texts,
+        content_type=st.none() | st.sampled_from(["<|constrain|>json", "<|constrain|>", "json", ""]) | texts,
+    )
+
+
+messages = st.one_of(
+    messages_of(Role.SYSTEM, system_contents | text_contents),
+    messages_of(Role.DEVELOPER, developer_contents | text_contents),
+    messages_of(Role.USER, text_contents),
+    messages_of(Role.ASSISTANT, text_contents),
+    messages_of(Role.ASSISTANT, text_contents),
+    messages_of(Role.TOOL, text_contents),
+)
+conversations = st.lists(messages, max_size=6).map(Conversation.from_messages)
+
+# Conversations with a fault in one place: no name, content in the wrong role, what is no text or no JSON.
+
+no_text = st.sampled_from(["\ud800", "a\udfffb", "\ude00\ud83d"])
+no_json = st.sampled_from([float("nan"), float("inf"), -float("inf")])
+
+
+def misplaced(content: st.SearchStrategy[Any], *roles: Role) -> st.SearchStrategy[Message]:
+    """The content in a message of a role that cannot hold it."""
+    return st.builds(Message.from_role_and_content, st.sampled_from(roles), content)
+
+
+def asking(parameters: Schema) -> Message:
+    """A message that offers one function with these parameters."""
+    developer = DeveloperContent.new().with_function_tools([ToolDescription.new("f", "Does it.", parameters)])
+    return Message.from_role_and_content(Role.DEVELOPER, developer)
+
+
+faulty_messages = st.one_of(
+    st.builds(Message, author=st.just(Author(role=Role.TOOL)), content=st.lists(text_contents, max_size=1)),
+    misplaced(system_contents, Role.USER, Role.ASSISTANT, Role.DEVELOPER),
+    misplaced(developer_contents, Role.USER, Role.ASSISTANT, Role.SYSTEM),
+    st.builds(Message.adding_content, messages, no_text),
+    st.builds(Message.with_channel, messages, no_text),
+    st.builds(Message.with_recipient, messages, no_text),
+    st.builds(Message.with_content_type, messages, no_text),
+    st.builds(lambda schema, name, value: asking({**schema, name: value}), schemas, words, no_json),
+)
