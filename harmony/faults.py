@@ -22,6 +22,8 @@ class Fault(StrEnum):
     ROLE_UNCLEAR = "a role that is glued to another word"
     CHANNEL_EMPTY = "<|channel|> without a channel"
     CHANNEL_REPEATED = "<|channel|> twice"
+    CHANNEL_UNMARKED = "a channel without <|channel|>"
+    CHANNEL_UNCLEAR = "a channel that is glued to other text"
     RECIPIENT_REPEATED = "to= twice"
     WORDS_UNEXPECTED = "words in a header that mean nothing"
     SPECIAL_UNEXPECTED = "a special token that has no place here"
@@ -34,14 +36,15 @@ class Diagnostic:
     """A fault that the parser repaired.
 
     `position` is the index of the token at which it was noticed, counted from 0 (the length of the
-    stream if it was noticed at its end); `tokens` are the tokens concerned, up to that one; `assumed`
-    says what the parser made of them.
+    stream if it was noticed at its end); `tokens` are the tokens concerned, up to that one, and `span`
+    their indices; `assumed` says what the parser made of them.
     """
 
     fault: Fault
     position: int
     tokens: tuple[int, ...]
     assumed: str
+    span: range
 
 
 class Report(Protocol):

@@ -5,8 +5,8 @@ A header is the tokens between `<|start|>` and `<|message|>`. The model writes
 `assistant to=functions.f<|channel|>commentary <|constrain|>json`; both are read.
 
 Source: https://github.com/openai/harmony, docs/format.md, and the behaviour of openai-harmony 0.0.8,
-except where that misreads: a lone word is a type of content unless it looks like an address, a channel
-that is repeated counts once, and a tool needs no `to=` to be known as one.
+except where that misreads: a lone word that names a type of content is one, a channel that is repeated
+counts once, and a tool needs no `to=` to be known as one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from harmony.faults import Fault
 from harmony.messages import Author, Role
-from harmony.vocabulary import CHANNEL, CONSTRAIN, CONSTRAIN_MARK
+from harmony.vocabulary import CHANNEL, CONSTRAIN, CONSTRAIN_MARK, ORDINARY_TOKENS, VOCABULARY_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -32,12 +32,14 @@ CHANNELS: Final = ("analysis", "commentary", "final")
 REPLACEMENT: Final = "\ufffd"
 
 _ADDRESSES: Final = frozenset({*Role, "all", "python", "browser"})
+_TYPES: Final = frozenset({"json", "code", "text", "markdown", "html", "xml", "yaml"})
 _ROLES: Final = "|".join(Role)
 _CHANNELS: Final = "|".join(CHANNELS)
 _SPACE: Final = re.compile(r"[ \t\n\f\r]+")
 _NAMED_ROLE: Final = re.compile(r"(user|assistant|system|developer):(.*)", re.DOTALL)
-_GLUED_ROLE: Final = re.compile(rf"(?:{_ROLES})*?({_ROLES})?({_CHANNELS})?")
-_STATED_ROLE: Final = re.compile(rf"\s*+(?:{_ROLES})*?({_ROLES})\b")
+_GLUED_ROLE: Final = re.compile(rf"(?:{_ROLES})*?({_ROLES})({_CHANNELS})?")
+_GLUED_CHANNEL: Final = re.compile(rf"({_CHANNELS})(to=.*|[^\w.:/-]+)", re.DOTALL)
+_STATED_ROLE: Final = re.compile(rf"\s*+(?:{_ROLES})*?({_ROLES})({_CHANNELS})?\b")
 _OPENING: Final = re.compile(rf"\s*+({_ROLES})?\s*+(?:to=(\S*+))?\s*+")
 _STATED_CHANNEL: Final = re.compile(rf"\s*+({_CHANNELS})")
 _STATED_RECIPIENT: Final = re.compile(r"\s*+to=([\w.:/-]*)")
@@ -59,9 +61,10 @@ def parse_header(
 ) -> Header:
     """The header in the tokens before `<|message|>`, of which `role` was given beforehand if not None.
 
-    Calls `report` for each fault, and goes on if that does not raise.
+    Special tokens that have no place in a header are left out. Calls `report` for each fault, and goes on
+    if that does not raise.
     """
-    segments = [*_segments(tokens, vocabulary)]
+    segments = [*_segments([token for token in tokens if not is_stray(token)], vocabulary)]
     if any(REPLACEMENT in text for _, text in segments):
         report(Fault.UTF8_INVALID, "put U+FFFD for them", expected="UTF-8")
     channels: list[str] = []
@@ -76,7 +79,7 @@ def parse_header(
         words += more
     author = _take_author(words, channels, role, report)
     channel = _take_channel(channels, words, report)
-    recipient, content_type = _take_address(words, report)
+    recipient, content_type = _take_address(words, channel, report)
     return Header(author, recipient, channel, content_type)
 
 
@@ -111,7 +114,8 @@ def _recover_opening(text: str, role: Role | None, *, started: bool, alone: bool
         stated = _STATED_ROLE.match(text)
         if stated is None:
             return header, text
-        return _with_stated_recipient(Header(_author_of(Role(stated[1]))), text[stated.end() :])
+        header = Header(_author_of(Role(stated[1])), channel=stated[2])
+        return _with_stated_recipient(header, text[stated.end() :])
     opening = None if alone else _OPENING.fullmatch(text)
     if opening is None or (role is not None and opening[1] not in (None, role)):
         return header, text
@@ -130,6 +134,11 @@ def _with_stated_recipient(header: Header, text: str) -> tuple[Header, str]:
 def is_role_alone(tokens: Sequence[int], vocabulary: Sequence[bytes]) -> bool:
     """Whether the tokens spell the name of a role and nothing else."""
     return [*_segments(tokens, vocabulary)] in [[(None, role.value)] for role in Role]
+
+
+def is_stray(token: int) -> bool:
+    """Whether it is a special token that has no place in a header."""
+    return ORDINARY_TOKENS <= token < VOCABULARY_SIZE and token not in (CHANNEL, CONSTRAIN)
 
 
 def spell(token: int, vocabulary: Sequence[bytes]) -> bytes:
@@ -153,10 +162,10 @@ def _segments(tokens: Sequence[int], vocabulary: Sequence[bytes]) -> Iterator[Se
 
 def _take_author(words: list[str], channels: list[str], role: Role | None, report: Report) -> Author:
     if role is not None:
-        if words[:1] == [role.value]:
+        if words[:1] == [role.value] or (words and _unglue_role(words[0], channels, report)):
             del words[0]
         return Author(role=role)
-    if not words or words[0].startswith(("to=", CONSTRAIN_MARK)):
+    if not words or words[0] in CHANNELS or words[0].startswith(("to=", CONSTRAIN_MARK)):
         report(Fault.ROLE_MISSING, "took the assistant for the author", expected="a role")
         return Author(role=Role.ASSISTANT)
     word = words.pop(0)
@@ -164,11 +173,19 @@ def _take_author(words: list[str], channels: list[str], role: Role | None, repor
         return _author_of(Role(word))
     if named := _NAMED_ROLE.fullmatch(word):
         return Author(role=Role(named[1]), name=named[2])
-    if glued := _GLUED_ROLE.fullmatch(word):
-        report(Fault.ROLE_UNCLEAR, f"split {word!r} into role and channel", expected="a role")
-        channels += [glued[2]] if glued[2] else []
-        return _author_of(Role(glued[1] or Role.ASSISTANT))
+    if unglued := _unglue_role(word, channels, report):
+        return _author_of(unglued)
     return Author(role=Role.TOOL, name=word)
+
+
+def _unglue_role(word: str, channels: list[str], report: Report) -> Role | None:
+    """The last of the roles that make up the word, if need be with a channel behind; None for other words."""
+    glued = None if word in [*Role] else _GLUED_ROLE.fullmatch(word)
+    if glued is None:
+        return None
+    report(Fault.ROLE_UNCLEAR, f"split {word!r} into role and channel", expected="a role")
+    channels += [glued[2]] if glued[2] else []
+    return Role(glued[1])
 
 
 def _author_of(role: Role) -> Author:
@@ -178,7 +195,11 @@ def _author_of(role: Role) -> Author:
 def _take_channel(channels: list[str], words: list[str], report: Report) -> str | None:
     if "" in channels:
         report(Fault.CHANNEL_EMPTY, "ignored it", expected="the name of a channel")
-    named = [channel for channel in channels if channel]
+    if not channels and (unmarked := next((word for word in words if word in CHANNELS), None)):
+        report(Fault.CHANNEL_UNMARKED, f"took {unmarked!r} for the channel", expected="<|channel|>")
+        words.remove(unmarked)
+        return unmarked
+    named = [_unglue_channel(channel, words, report) for channel in channels if channel]
     if not named:
         return None
     *earlier, channel = named
@@ -190,10 +211,20 @@ def _take_channel(channels: list[str], words: list[str], report: Report) -> str 
     return channel
 
 
-def _take_address(words: list[str], report: Report) -> tuple[str | None, str | None]:
+def _unglue_channel(channel: str, words: list[str], report: Report) -> str:
+    """The channel without the recipient or the punctuation that is glued to it."""
+    glued = _GLUED_CHANNEL.fullmatch(channel)
+    if glued is None:
+        return channel
+    report(Fault.CHANNEL_UNCLEAR, f"took {glued[1]!r} for the channel", expected="the name of a channel")
+    words += [glued[2]] if glued[2].startswith("to=") else []
+    return glued[1]
+
+
+def _take_address(words: list[str], channel: str | None, report: Report) -> tuple[str | None, str | None]:
     recipients = [word for word in words if word.startswith("to=")]
     others = [word for word in words if not word.startswith("to=")]
-    if not recipients and others and (len(others) == 2 or _looks_like_address(others[0])):
+    if not recipients and others and _begins_with_address(others, channel):
         recipients.append(others.pop(0))
     if len(recipients) > 1:
         report(Fault.RECIPIENT_REPEATED, f"took the last, {recipients[-1]!r}", expected="<|message|>")
@@ -203,5 +234,11 @@ def _take_address(words: list[str], report: Report) -> tuple[str | None, str | N
     return recipients[-1].removeprefix("to=") if recipients else None, " ".join(others) or None
 
 
-def _looks_like_address(word: str) -> bool:
-    return word in _ADDRESSES or ("." in word and not word.startswith(CONSTRAIN_MARK))
+def _begins_with_address(words: list[str], channel: str | None) -> bool:
+    """Whether the first of the words, which lack `to=`, is a recipient and no type of content."""
+    word = words[0]
+    if word.startswith(CONSTRAIN_MARK):
+        return False
+    if len(words) == 2 or word in _ADDRESSES or "." in word:
+        return True
+    return len(words) == 1 and channel != "final" and "/" not in word and word.lower() not in _TYPES

@@ -12,12 +12,10 @@ from harmony.errors import ParseError
 from harmony.faults import Diagnostic, Fault
 from harmony.memo import Memo
 from harmony.messages import Author, Message, Role, TextContent
-from harmony.parsing import Header, is_role_alone, parse_header, recover_header, spell
+from harmony.parsing import Header, is_role_alone, is_stray, parse_header, recover_header, spell
 from harmony.utf8 import Utf8Stream
 from harmony.vocabulary import (
     CALL,
-    CHANNEL,
-    CONSTRAIN,
     END,
     END_OF_TEXT,
     MESSAGE,
@@ -38,6 +36,7 @@ Ending = Literal["return", "call", "end"]
 
 _ENDINGS: Final[dict[int, Ending]] = {RETURN: "return", CALL: "call", END: "end"}
 _ENDS: Final = STOP_TOKENS | {END_OF_TEXT}
+_KEPT: Final = "took what it says, if anything, for a message"
 _FAULTS_OF_ONE_TOKEN: Final = (Fault.TOKEN_UNKNOWN, Fault.SPECIAL_UNEXPECTED)
 
 
@@ -245,6 +244,8 @@ class StreamableParser:
             self._open_header(None)
         elif token in _ENDS:
             self._report(Fault.STOP_REPEATED, "ignored it", expected="<|start|>")
+        elif is_stray(token) and token != MESSAGE:
+            self._report(Fault.SPECIAL_UNEXPECTED, "ignored it", expected="<|start|>")
         elif spell(token, self._encoding.token_bytes).isspace():
             self._report(Fault.SPACE_BETWEEN, "ignored it", expected="<|start|>")
         else:
@@ -265,18 +266,18 @@ class StreamableParser:
         elif token == START:
             self._restart_header()
         elif token in _ENDS:
-            self._report(Fault.MESSAGE_MISSING, "took it for a whole message", expected="<|message|>")
+            self._report(Fault.MESSAGE_MISSING, _KEPT, expected="<|message|>")
             self._recover(_ENDINGS.get(token))
         else:
             if not 0 <= token < VOCABULARY_SIZE:
                 self._report(Fault.TOKEN_UNKNOWN, "put U+FFFD for it", expected="a token of the vocabulary")
-            elif token >= ORDINARY_TOKENS and token not in (CHANNEL, CONSTRAIN):
-                self._report(Fault.SPECIAL_UNEXPECTED, "took its name for text", expected="<|message|>")
+            elif is_stray(token):
+                self._report(Fault.SPECIAL_UNEXPECTED, "left it out of the header", expected="<|message|>")
             self._header_tokens.append(token)
 
     def _restart_header(self) -> None:
         if self._header_tokens:
-            self._report(Fault.MESSAGE_MISSING, "took it for a whole message", expected="<|message|>")
+            self._report(Fault.MESSAGE_MISSING, _KEPT, expected="<|message|>")
             self._recover(ending=None)
         else:
             was_given = self._role is not None
@@ -289,7 +290,7 @@ class StreamableParser:
             self._report(Fault.STREAM_EMPTY, "took it for no message", expected=expected)
         else:
             opens_turn = self._started and is_role_alone(self._header_tokens, self._encoding.token_bytes)
-            assumed = "took it to open a turn" if opens_turn else "took it for a whole message"
+            assumed = "took it to open a turn" if opens_turn else _KEPT
             self._report(Fault.HEADER_UNFINISHED, assumed, expected=expected, harmless=opens_turn)
         self._recover(ending=None)
 
@@ -333,6 +334,9 @@ class StreamableParser:
         if 0 <= token < ORDINARY_TOKENS:
             self._add_text(self._utf8.feed(self._encoding.token_bytes[token]))
         elif token in self._content_ends:
+            if token == END_OF_TEXT:
+                assumed = "took it for the end of the message"
+                self._report(Fault.SPECIAL_UNEXPECTED, assumed, expected="a stop token", harmless=True)
             self._finish(self._header, _ENDINGS.get(token))
         elif token == START:
             self._report(Fault.END_MISSING, "took it to be cut off", expected="a stop token", harmless=True)
@@ -392,4 +396,5 @@ class StreamableParser:
         about_header = self._state is StreamState.HEADER and fault not in _FAULTS_OF_ONE_TOKEN
         start = self._message_start if about_header else self._position
         concerned = tuple(self._tokens[start : self._position + 1])
-        self._diagnostics.append(Diagnostic(fault, self._position, concerned, assumed))
+        span = range(start, start + len(concerned))
+        self._diagnostics.append(Diagnostic(fault, self._position, concerned, assumed, span))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
@@ -15,10 +13,8 @@ import harmony
 from harmony.vocabulary import ordinary_tokens, tiktoken_lines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
     from types import ModuleType
-
-    LostCharacters = Callable[[Sequence[int], Sequence[dict[str, Any]]], Counter[str]]
 
 hypothesis.settings.register_profile(
     "default",
@@ -78,36 +74,3 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
     import openai_harmony
 
     return Oracle(openai_harmony)
-
-
-@pytest.fixture(scope="session")
-def lost_characters(encoding: harmony.HarmonyEncoding) -> LostCharacters:
-    """Which characters of a stream are in none of the messages that were parsed from it.
-
-    White space, `to=`, U+FFFD and the names of roles and channels are left out of account, because
-    those are the parts of a header that may be said twice.
-    """
-
-    def lost(tokens: Sequence[int], parsed: Sequence[dict[str, Any]]) -> Counter[str]:
-        spelled = "\n".join(encoding.decode(run) for run in _ordinary_runs(tokens))
-        kept = "\n".join(value for message in parsed for value in _texts(message))
-        repeatable = "|".join([*harmony.Role, "analysis", "commentary", "final", "to="])
-        return Counter(re.sub(rf"\s|\ufffd|{repeatable}", "", spelled)) - Counter(kept)
-
-    return lost
-
-
-def _ordinary_runs(tokens: Sequence[int]) -> Iterator[list[int]]:
-    run: list[int] = []
-    for token in tokens:
-        if 0 <= token < 199_998:
-            run.append(token)
-        else:
-            yield run
-            run = []
-    yield run
-
-
-def _texts(message: dict[str, Any]) -> Iterator[str]:
-    yield from (content["text"] for content in message["content"])
-    yield from (value for value in message.values() if isinstance(value, str))

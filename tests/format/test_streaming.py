@@ -8,6 +8,7 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from format_accounting import assert_every_token_is_accounted_for
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +19,7 @@ from harmony.vocabulary import SPECIAL_TOKENS, ordinary_tokens
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.conftest import LostCharacters, Oracle
+    from tests.conftest import Oracle
 
 BYTES = {piece[0]: token for token, piece in enumerate(ordinary_tokens()[:256])}
 """The token of each single byte."""
@@ -134,9 +135,9 @@ streams = st.lists(
 
 @given(st.lists(tokens_of_all_kinds, max_size=40), roles)
 def test_a_lenient_parser_takes_anything_and_loses_no_text(
-    encoding: harmony.HarmonyEncoding, lost_characters: LostCharacters, tokens: list[int], role: Role | None
+    encoding: harmony.HarmonyEncoding, tokens: list[int], role: Role | None
 ) -> None:
-    """No list of ints raises, every character is in some message, and the deltas make up the texts."""
+    """No list of ints raises, every token is accounted for, and the deltas make up the texts."""
     parser = StreamableParser(encoding, role, strict=False)
     streamed = ""
     for token in tokens:
@@ -144,8 +145,8 @@ def test_a_lenient_parser_takes_anything_and_loses_no_text(
     streamed += parser.process_eos().last_content_delta or ""
     parsed = [message.to_dict() for message in parser.messages]
     assert streamed == "".join(message["content"][0]["text"] for message in parsed)
-    assert not lost_characters(tokens, parsed)
     assert parser.tokens == tokens
+    assert_every_token_is_accounted_for(parser)
 
 
 @given(st.lists(tokens_of_all_kinds, max_size=40), roles)
@@ -163,6 +164,7 @@ def test_a_strict_parser_raises_or_agrees_with_a_lenient_one(
         error = raised
     lenient = read(encoding, tokens, role, strict=False)
     if error is None:
+        assert_every_token_is_accounted_for(strict)
         assert strict.parsed_messages == lenient.parsed_messages
         assert strict.diagnostics == lenient.diagnostics
     else:
@@ -220,78 +222,6 @@ def test_half_a_character_is_held_back(encoding: harmony.HarmonyEncoding) -> Non
     assert parser.process(first).last_content_delta is None
     assert parser.process(200_007).last_content_delta == "\ufffd"
     assert repaired(parser) == [Fault.UTF8_INVALID]
-
-
-@pytest.mark.parametrize(
-    ("stream", "role", "texts", "faults"),
-    [
-        ("<|channel|>final<|message|>A<|return|><|end|>", "assistant", ["A"], [Fault.STOP_REPEATED]),
-        ("<|start|><|start|>assistant<|message|>A<|end|>", None, ["A"], [Fault.START_REPEATED]),
-        ("<|start|>assistant<|start|>assistant<|message|>A", None, ["A"], [Fault.MESSAGE_MISSING]),
-        ("I'm sorry,\n but no.<|return|>", "assistant", ["I'm sorry,\n but no."], [Fault.MESSAGE_MISSING]),
-        ("<|channel|>final Yes.<|return|>", "assistant", [" Yes."], [Fault.MESSAGE_MISSING]),
-        ("<|channel|>finalYes.<|return|>", "assistant", ["Yes."], [Fault.MESSAGE_MISSING]),
-        (
-            "<|channel|>final<|message|>A<|end|>\n<|start|>user<|message|>B",
-            "assistant",
-            ["A", "B"],
-            [Fault.SPACE_BETWEEN],
-        ),
-        (
-            "<|channel|>commentary to=functions.f<|message|>{}<|call|>And then<|end|>",
-            "assistant",
-            ["{}", "And then"],
-            [Fault.START_MISSING, Fault.MESSAGE_MISSING],
-        ),
-        ("<|start|>assistant<|channel|><|message|>A<|end|>", None, ["A"], [Fault.CHANNEL_EMPTY]),
-        ("<|start|><|channel|>final<|message|>A<|end|>", None, ["A"], [Fault.ROLE_MISSING]),
-        ("<|start|>assistantassistant<|message|>A<|end|>", None, ["A"], [Fault.ROLE_UNCLEAR]),
-        (
-            "<|channel|>analysis to=a.b to=c.d<|message|>A<|call|>",
-            "assistant",
-            ["A"],
-            [Fault.RECIPIENT_REPEATED],
-        ),
-        ("<|channel|>final a b c<|message|>A<|end|>", "assistant", ["A"], [Fault.WORDS_UNEXPECTED]),
-        ("<|channel|>final<|endoftext|>", "assistant", [""], [Fault.MESSAGE_MISSING]),
-        ("<|channel|>final", "assistant", [""], [Fault.HEADER_UNFINISHED]),
-        ("", "assistant", [], [Fault.STREAM_EMPTY]),
-        ("Hello<|end|>", None, ["Hello"], [Fault.START_MISSING, Fault.MESSAGE_MISSING]),
-        ("<|start|>user<|reserved_200500|><|message|>A", None, ["A"], [Fault.SPECIAL_UNEXPECTED]),
-        ([200_008, 24_912, 201_500, 24_912], "assistant", ["hello\ufffdhello"], [Fault.TOKEN_UNKNOWN]),
-    ],
-)
-def test_malformed_streams_are_repaired_or_refused(
-    encoding: harmony.HarmonyEncoding,
-    stream: str | list[int],
-    role: str | None,
-    texts: list[str],
-    faults: list[Fault],
-) -> None:
-    """A lenient parser keeps the text and names each fault; a strict one raises at the first."""
-    speaker = None if role is None else Role(role)
-    parser = read(encoding, stream, speaker, strict=False)
-    assert [message.to_dict()["content"][0]["text"] for message in parser.messages] == texts
-    assert repaired(parser) == faults
-    first = parser.diagnostics[0]
-    with pytest.raises(ParseError, match="strict=False") as raised:
-        read(encoding, stream, speaker)
-    assert raised.value.position == first.position
-    assert str(first.fault) in str(raised.value)
-
-
-def test_a_recovered_call_keeps_its_address(encoding: harmony.HarmonyEncoding) -> None:
-    """A call without <|message|> keeps channel, recipient, type and arguments apart."""
-    stream = '<|start|>assistant<|channel|>commentary to=functions.f <|constrain|>json{"a": 1}<|call|>'
-    parser = read(encoding, stream, strict=False)
-    call = parser.messages[0]
-    assert (call.channel, call.recipient, call.content_type) == (
-        "commentary",
-        "functions.f",
-        "<|constrain|>json",
-    )
-    assert call.to_dict()["content"][0]["text"] == '{"a": 1}'
-    assert parser.parsed_messages[0].ending == "call"
 
 
 def test_a_diagnostic_shows_where_and_what(encoding: harmony.HarmonyEncoding) -> None:
