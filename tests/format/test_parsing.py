@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from format_accounting import assert_every_token_is_accounted_for
+from format_strategies import is_plain_to_all, written_messages
 from hypothesis import given
 from hypothesis import strategies as st
 
 import harmony
-from harmony import Author, Conversation, Fault, Message, Role, StreamableParser
-from harmony.vocabulary import CHANNEL, CONSTRAIN, MESSAGE, START, STOP_TOKENS
+from harmony import Fault, Message, Role, StreamableParser
+from harmony.vocabulary import MESSAGE, START, STOP_TOKENS
 
 if TYPE_CHECKING:
+    from format_strategies import Order
+
     from tests.conftest import Oracle
 
 VECTORS = Path(__file__).with_name("vectors")
-JSON = "<|constrain|>json"
 
 Parsed = list[dict[str, Any]]
 
@@ -30,10 +32,10 @@ def vectors(name: str) -> list[dict[str, Any]]:
 
 
 def parse(
-    encoding: harmony.HarmonyEncoding, tokens: list[int], role: str | None, *, strict: bool
+    encoding: harmony.HarmonyEncoding, tokens: list[int], role: Role | None, *, strict: bool
 ) -> tuple[Parsed | harmony.ParseError, StreamableParser]:
     """What our parser makes of a whole stream, an error included, and the parser."""
-    parser = StreamableParser(encoding, None if role is None else Role(role), strict=strict)
+    parser = StreamableParser(encoding, role, strict=strict)
     try:
         for token in tokens:
             parser.process(token)
@@ -99,83 +101,41 @@ def test_any_recorded_stream_parses_as_recorded_or_better(
         assert parsed == lone_words_as_types(reference) or faults or glued
 
 
-words = st.sampled_from(["functions.get_weather", "python", "browser.search", "functions.ツール", "a_b-1"])
-texts = st.text(max_size=10) | st.sampled_from(["<|end|>", "<|start|>assistant", "to=x", " \n", "👩‍👩‍👧"])
-assistant_messages = st.builds(
-    Message,
-    author=st.builds(Author, role=st.just(Role.ASSISTANT), name=st.none() | st.sampled_from(["bob", "Zoé"])),
-    content=texts.map(lambda text: [harmony.TextContent(text=text)]),
-    channel=st.sampled_from([None, "analysis", "commentary", "final"]),
-    recipient=st.none() | words.filter(lambda word: word != "a_b-1"),
-    content_type=st.sampled_from([None, "json", "code", "<|constrain|>json"]),
-)
-tool_messages = st.builds(
-    Message,
-    author=st.builds(Author, role=st.just(Role.TOOL), name=words),
-    content=texts.map(lambda text: [harmony.TextContent(text=text)]),
-    channel=st.sampled_from([None, "analysis", "commentary"]),
-    recipient=st.sampled_from([None, "assistant"]),
-)
-user_messages = st.builds(
-    Message,
-    author=st.builds(Author, role=st.sampled_from([Role.USER, Role.SYSTEM, Role.DEVELOPER])),
-    content=texts.map(lambda text: [harmony.TextContent(text=text)]),
-)
-conversations = st.lists(assistant_messages | tool_messages | user_messages, max_size=5).map(
-    Conversation.from_messages
-)
-
-
-def sampled(encoding: harmony.HarmonyEncoding, said: Message) -> list[int]:
-    """The message with its header in the order in which the model writes it."""
-    rendered = encoding.render(said)
-    body = rendered[rendered.index(MESSAGE) :]
-    speaker = said.author.name if said.author.role == Role.TOOL else said.author.role.value
-    if said.author.name is not None and said.author.role != Role.TOOL:
-        speaker = f"{speaker}:{said.author.name}"
-    header = [START, *encoding.encode(speaker or "")]
-    if said.channel is not None:
-        header += [CHANNEL, *encoding.encode(said.channel)]
-    if said.recipient is not None:
-        header += encoding.encode(f" to={said.recipient}")
-    if said.content_type == JSON:
-        header += [*encoding.encode(" "), CONSTRAIN, *encoding.encode("json")]
-    elif said.content_type is not None:
-        header += encoding.encode(f" {said.content_type}")
-    return header + body
-
-
-@given(conversations)
+@given(written_messages)
 def test_rendered_conversations_parse_back(
-    encoding: harmony.HarmonyEncoding, conversation: Conversation
+    encoding: harmony.HarmonyEncoding, written: list[tuple[Order, Message]]
 ) -> None:
-    """Rendering and strict parsing give the conversation back, in both header orders."""
-    rendered = [token for said in conversation for token in encoding.render(said)]
-    written = [token for said in conversation for token in sampled(encoding, said)]
-    for tokens in (rendered, written):
-        assert encoding.parse_messages_from_completion_tokens(tokens) == conversation.messages
+    """Strict parsing gives every message back, in whichever order each header is written."""
+    tokens = [token for write, said in written for token in write(encoding, said)]
+    parsed, parser = parse(encoding, tokens, None, strict=True)
+    assert parsed == [said.to_dict() for _, said in written]
+    assert parser.diagnostics == ()
+    assert_every_token_is_accounted_for(parser)
 
 
-@given(conversations)
+@given(written_messages, st.booleans(), st.integers(0, 4))
 def test_well_formed_streams_parse_as_in_the_oracle(
-    encoding: harmony.HarmonyEncoding, oracle: Oracle, conversation: Conversation
+    encoding: harmony.HarmonyEncoding,
+    oracle: Oracle,
+    written: list[tuple[Order, Message]],
+    begun: bool,
+    cut: int,
 ) -> None:
-    """Streams that the oracle does not misread give its messages, in both orders and both modes."""
-    plain = [
-        said
-        for said in conversation
-        if (said.recipient is not None or said.content_type is None)
-        and (said.author.role != Role.TOOL or said.recipient is not None)
-        and (said.author.role == Role.TOOL or said.author.name is None)
-    ]
-    for tokens in (
-        [token for said in plain for token in encoding.render(said)],
-        [token for said in plain for token in sampled(encoding, said)],
-    ):
-        for strict in (True, False):
-            parsed, parser = parse(encoding, tokens, None, strict=strict)
-            assert parsed == oracle.parse(tokens, strict=strict)
-            assert parser.diagnostics == ()
+    """Streams that the oracle does not misread give its messages, in both orders and both modes.
+
+    With `begun`, the prompt has `<|start|>` and the role; the last `cut` tokens were not sampled.
+    """
+    plain = [(write, said) for write, said in written if is_plain_to_all(said)]
+    tokens = [token for write, said in plain for token in write(encoding, said)]
+    role = None
+    if begun and plain and plain[0][1].author.role == Role.ASSISTANT:
+        role, tokens = Role.ASSISTANT, tokens[2:]
+    last = len(tokens) - tokens[::-1].index(MESSAGE) if tokens else 0
+    tokens = tokens[: max(last, len(tokens) - cut)]
+    for strict in (True, False):
+        parsed, parser = parse(encoding, tokens, role, strict=strict)
+        assert parsed == oracle.parse(tokens, role, strict=strict)
+        assert_every_token_is_accounted_for(parser)
 
 
 def test_messages_with_the_same_header_have_authors_of_their_own(encoding: harmony.HarmonyEncoding) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from format_accounting import assert_every_token_is_accounted_for
+from format_strategies import roles, streams
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -114,26 +115,7 @@ def test_each_message_knows_its_end_and_its_tokens(encoding: harmony.HarmonyEnco
     assert encoding.decode([parser.tokens[i] for i in answer.span]).endswith("<|message|>Done")
 
 
-tokens_of_all_kinds = st.one_of(
-    st.sampled_from([200_002, 200_003, 200_005, 200_006, 200_007, 200_008, 200_012]),
-    st.sampled_from([173_781, 35_644, 17_196, 316, 28, 44_580, 4_108, 220, 198, 17_952, 935, 1_196, 24_912]),
-    st.integers(0, 255),
-    st.sampled_from([199_999, 200_500, 201_088, 201_089, -1, 2**70]),
-    st.integers(0, 201_500),
-)
-roles = st.none() | st.sampled_from(Role)
-bytes_of_text = st.text(max_size=12).map(str.encode) | st.binary(max_size=6)
-streams = st.lists(
-    st.one_of(
-        tokens_of_all_kinds.map(lambda token: [token]),
-        bytes_of_text.map(lambda text: [BYTES[byte] for byte in text]),
-        st.just([200_007, 200_006, 173_781, 200_005, 17_196, 200_008]),
-    ),
-    max_size=12,
-).map(lambda pieces: [token for piece in pieces for token in piece])
-
-
-@given(st.lists(tokens_of_all_kinds, max_size=40), roles)
+@given(streams, roles)
 def test_a_lenient_parser_takes_anything_and_loses_no_text(
     encoding: harmony.HarmonyEncoding, tokens: list[int], role: Role | None
 ) -> None:
@@ -149,7 +131,7 @@ def test_a_lenient_parser_takes_anything_and_loses_no_text(
     assert_every_token_is_accounted_for(parser)
 
 
-@given(st.lists(tokens_of_all_kinds, max_size=40), roles)
+@given(streams, roles)
 def test_a_strict_parser_raises_or_agrees_with_a_lenient_one(
     encoding: harmony.HarmonyEncoding, tokens: list[int], role: Role | None
 ) -> None:

@@ -1,5 +1,6 @@
 """Hypothesis strategies for the harmony format: schemas, conversations and streams of tokens."""
 
+from collections.abc import Callable
 from typing import Any
 
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from harmony import (
     ChannelConfig,
     Conversation,
     DeveloperContent,
+    HarmonyEncoding,
     Message,
     ReasoningEffort,
     Role,
@@ -16,7 +18,9 @@ from harmony import (
     TextContent,
     ToolDescription,
     ToolNamespaceConfig,
+    load_encoding,
 )
+from harmony.vocabulary import CHANNEL, CONSTRAIN, MESSAGE, START
 
 Schema = dict[str, Any]
 
@@ -208,3 +212,105 @@ faulty_messages = st.one_of(
     st.builds(Message.with_content_type, messages, no_text),
     st.builds(lambda schema, name, value: asking({**schema, name: value}), schemas, words, no_json),
 )
+
+# Conversations whose headers say plainly what they mean, and well-formed streams of them.
+
+CHANNELS = ["analysis", "commentary", "final"]
+JSON = "<|constrain|>json"
+
+letters = st.characters(categories=["Ll", "Lu", "Lo", "Nd"], include_characters="_-.")
+header_words = st.text(letters, min_size=1, max_size=8).filter(lambda word: word not in [*Role, *CHANNELS])
+tool_names = st.sampled_from(["functions.get_weather", "python", "browser.search", "functions.ツール", "f"])
+said = (texts | st.text(max_size=30)).map(lambda text: [TextContent(text=text)])
+plain_messages = st.one_of(
+    st.builds(
+        Message,
+        author=st.builds(
+            Author, role=st.just(Role.ASSISTANT), name=st.none() | st.sampled_from(["bob", "Zoé"])
+        ),
+        content=said,
+        channel=st.sampled_from([None, *CHANNELS]) | header_words,
+        recipient=st.none() | tool_names | header_words,
+        content_type=st.sampled_from([None, None, "json", "code", JSON]),
+    ),
+    st.builds(
+        Message,
+        author=st.builds(Author, role=st.just(Role.TOOL), name=tool_names | header_words),
+        content=said,
+        channel=st.sampled_from([None, "analysis", "commentary"]),
+        recipient=st.sampled_from([None, "assistant", "assistant"]),
+    ),
+    st.builds(
+        Message,
+        author=st.builds(Author, role=st.sampled_from([Role.USER, Role.SYSTEM, Role.DEVELOPER])),
+        content=said,
+    ),
+)
+plain_conversations = st.lists(plain_messages, max_size=5).map(Conversation.from_messages)
+
+
+def as_rendered(encoding: HarmonyEncoding, message: Message) -> list[int]:
+    """The message as this package writes it: the recipient before the channel."""
+    return encoding.render(message)
+
+
+def as_sampled(encoding: HarmonyEncoding, message: Message) -> list[int]:
+    """The message as the model writes it: the channel before the recipient."""
+    rendered = encoding.render(message)
+    author = message.author
+    speaker = author.role.value if author.name is None else f"{author.role.value}:{author.name}"
+    header = [START, *encoding.encode(author.name or "" if author.role == Role.TOOL else speaker)]
+    if message.channel is not None:
+        header += [CHANNEL, *encoding.encode(message.channel)]
+    if message.recipient is not None:
+        header += encoding.encode(f" to={message.recipient}")
+    if message.content_type == JSON:
+        header += [*encoding.encode(" "), CONSTRAIN, *encoding.encode("json")]
+    elif message.content_type is not None:
+        header += encoding.encode(f" {message.content_type}")
+    return header + rendered[rendered.index(MESSAGE) :]
+
+
+Order = Callable[[HarmonyEncoding, Message], list[int]]
+orders: st.SearchStrategy[Order] = st.sampled_from([as_rendered, as_sampled])
+written_messages = st.lists(st.tuples(orders, plain_messages), max_size=5)
+
+
+def is_plain_to_all(message: Message) -> bool:
+    """Whether openai-harmony reads the message right too: no name but a tool's, no type without recipient."""
+    author = message.author
+    if author.role == Role.TOOL:
+        return message.recipient is not None
+    return author.name is None and (message.recipient is not None or message.content_type is None)
+
+
+# Streams of anything: tokens of all kinds, and well-formed streams in which some were changed.
+
+tokens_of_all_kinds = st.one_of(
+    st.sampled_from([200_002, 200_003, 200_005, 200_006, 200_007, 200_008, 200_012]),
+    st.sampled_from([173_781, 35_644, 17_196, 12_606, 815, 316, 28, 44_580, 4_108, 220, 198, 30, 935, 1_196]),
+    st.integers(0, 255),
+    st.sampled_from([199_998, 199_999, 200_500, 201_088, 201_089, -1, 2**70, True]),
+    st.integers(0, 201_500),
+)
+roles = st.none() | st.sampled_from(Role)
+
+
+@st.composite
+def damaged_streams(draw: st.DrawFn) -> list[int]:
+    """A well-formed stream, some tokens of which are lost, changed, doubled or swapped."""
+    encoding, order = load_encoding(), draw(orders)
+    conversation = draw(st.lists(plain_messages, min_size=1, max_size=3))
+    tokens = [token for message in conversation for token in order(encoding, message)]
+    tokens = tokens[draw(st.sampled_from([0, 0, 2])) :]
+    for _ in range(draw(st.integers(1, 4))):
+        start = draw(st.integers(0, len(tokens)))
+        stop = min(len(tokens), start + draw(st.integers(0, 2)))
+        piece = tokens[start:stop]
+        tokens[start:stop] = draw(
+            st.sampled_from([[], piece * 2, piece[::-1]]) | st.lists(tokens_of_all_kinds, max_size=2)
+        )
+    return tokens
+
+
+streams = st.lists(tokens_of_all_kinds, max_size=40) | damaged_streams()
