@@ -137,7 +137,7 @@ tools = st.builds(
     ToolDescription,
     name=texts,
     description=texts,
-    parameters=st.none() | st.just({}) | st.just({"type": "object"}) | schemas,
+    parameters=st.none() | st.just({}) | st.just({"type": "object"}) | sensible_schemas,
 )
 namespaces = st.none() | st.dictionaries(
     st.sampled_from(["functions", "functions", "a", "Z", "é", "\ue000", "😀", "browser"]),
