@@ -104,7 +104,6 @@ class StreamableParser:
         self._encoding = encoding
         self._given_role = None if role is None else Role(role)
         self._strict = strict
-        self._content_ends = STOP_TOKENS if strict else _ENDS
         self.reset()
 
     def reset(self) -> Self:
@@ -333,7 +332,7 @@ class StreamableParser:
     def _process_content(self, token: int) -> None:
         if 0 <= token < ORDINARY_TOKENS:
             self._add_text(self._utf8.feed(self._encoding.token_bytes[token]))
-        elif token in self._content_ends:
+        elif token in _ENDS:
             if token == END_OF_TEXT:
                 assumed = "took it for the end of the message"
                 self._report(Fault.SPECIAL_UNEXPECTED, assumed, expected="a stop token", harmless=True)

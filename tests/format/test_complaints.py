@@ -128,6 +128,11 @@ COMPLAINTS = {
         refused=(0, "<|start|>"),
     ),
     "<|endoftext|> for a stop token": Complaint(
+        "<|channel|>final<|message|>A<|endoftext|>",
+        [says("A", None, channel="final")],
+        faults=[Fault.SPECIAL_UNEXPECTED],
+    ),
+    "<|endoftext|> in a header": Complaint(
         "<|channel|>final<|endoftext|>",
         [says("", None, channel="final")],
         faults=[Fault.MESSAGE_MISSING],

@@ -57,6 +57,14 @@ def test_disallowed_text_is_refused_as_by_the_oracle(
         assert encoding.encode(text, allowed_special=allowed) == expected
 
 
+@given(st.text(st.characters(categories=["L", "Cs"]) | st.sampled_from("\ud83d\ude00 <|>"), max_size=8))
+def test_surrogates_encode_as_in_the_oracle(
+    encoding: harmony.HarmonyEncoding, oracle: Oracle, text: str
+) -> None:
+    """A pair of surrogates is the character that it encodes, a lone one becomes U+FFFD."""
+    assert encoding.encode(text) == oracle.encoding.encode(text)
+
+
 @given(st.lists(st.integers(0, 201_088), max_size=20))
 def test_any_tokens_decode_as_in_the_oracle(
     encoding: harmony.HarmonyEncoding, oracle: Oracle, tokens: list[int]
