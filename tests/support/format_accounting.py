@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from harmony import Fault, ParsedMessage, Role, StreamableParser, load_encoding
-from harmony.vocabulary import MESSAGE, START
+from harmony.parsing import is_stray
+from harmony.vocabulary import CHANNEL, CONSTRAIN, MESSAGE, START
 
 _ENDINGS = {200_002: "return", 200_007: "end", 200_012: "call"}
 
@@ -45,16 +46,17 @@ def _account_for_message(
         assert noted.issuperset(parsed.span)
         assert not _lost_letters(_spelled(said), f"{text} {' '.join(_fields(parsed))}")
         return
-    header, content = said[: said.index(MESSAGE)], said[said.index(MESSAGE) + 1 :]
-    assert text == _decoded(content)
-    if noted.isdisjoint(range(start, start + len(header) + 1)):
-        spoken = Counter(_words(_spelled(header))) - Counter(_fields(parsed))
-        unspoken = Counter(_fields(parsed)) - Counter(_words(_spelled(header)))
+    opened = said.index(MESSAGE)
+    assert text == _decoded(said[opened + 1 :])
+    header = _spelled([token for token in said[:opened] if not is_stray(token)])
+    if noted.isdisjoint(range(start, start + opened + 1)):
+        spoken = Counter(_words(header)) - Counter(_fields(parsed))
+        unspoken = Counter(_fields(parsed)) - Counter(_words(header))
         assert not spoken
         given = start == 0 and tokens[0] != START
         assert not unspoken or (given and [*unspoken] == [parsed.message.author.role.value])
     elif Fault.CHANNEL_UNCLEAR not in {d.fault for d in parser.diagnostics if start in d.span}:
-        assert not _lost_letters(_spelled(header), " ".join(_fields(parsed)))
+        assert not _lost_letters(header, " ".join(_fields(parsed)))
 
 
 def _fields(parsed: ParsedMessage) -> list[str]:
@@ -81,9 +83,9 @@ def _words(text: str) -> list[str]:
 
 
 def _spelled(tokens: Sequence[int]) -> str:
-    """The text of a header, in which special tokens are white space."""
-    pieces = (b" " if 199_998 <= token < 201_089 else _spell(token) for token in tokens)
-    return b"".join(pieces).decode(errors="replace")
+    """The text of tokens, in which markers are white space."""
+    markers = (START, CHANNEL, CONSTRAIN)
+    return b"".join(b" " if token in markers else _spell(token) for token in tokens).decode(errors="replace")
 
 
 def _decoded(tokens: Sequence[int]) -> str:
