@@ -22,6 +22,7 @@ from harmony import (
     Role,
     SystemContent,
     TextContent,
+    ToolDescription,
 )
 
 if TYPE_CHECKING:
