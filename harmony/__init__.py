@@ -13,6 +13,8 @@ if (_checkout / "pyproject.toml").is_file() and (_checkout / "runtime").is_dir()
     __path__.append(str(_checkout))
 
 if TYPE_CHECKING:
+    from harmony.chat import ChatRequest, from_chat, to_chat, to_chat_message
+    from harmony.completion import ParsedCompletion, ToolCall, read_completion
     from harmony.encoding import (
         HarmonyEncoding,
         HarmonyEncodingName,
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from harmony.errors import (
         CheckpointError,
         ContextLengthError,
+        ConversionError,
         EngineError,
         HarmonyError,
         ModelError,
@@ -54,6 +57,8 @@ if TYPE_CHECKING:
         ToolDescription,
         ToolNamespaceConfig,
     )
+    from harmony.response_formats import ResponseFormat
+    from harmony.responses import ResponsesRequest, from_responses, to_responses
     from harmony.streaming import ParsedMessage, StreamableParser, StreamState
     from harmony.training import TrainingConfig, TrainingExample
     from harmony.transcript import Segment, TokenCounts, Transcript
@@ -62,10 +67,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Author",
     "ChannelConfig",
+    "ChatRequest",
     "CheckpointError",
     "Content",
     "ContextLengthError",
     "Conversation",
+    "ConversionError",
     "DeveloperContent",
     "Diagnostic",
     "DropRule",
@@ -79,11 +86,14 @@ __all__ = [
     "ModelNotFoundError",
     "NotEnoughMemoryError",
     "ParseError",
+    "ParsedCompletion",
     "ParsedMessage",
     "ReasoningEffort",
     "RenderConversationConfig",
     "RenderError",
     "RenderOptions",
+    "ResponseFormat",
+    "ResponsesRequest",
     "Role",
     "SandboxUnavailableError",
     "Segment",
@@ -92,6 +102,7 @@ __all__ = [
     "SystemContent",
     "TextContent",
     "TokenCounts",
+    "ToolCall",
     "ToolDescription",
     "ToolError",
     "ToolNamespaceConfig",
@@ -102,13 +113,32 @@ __all__ = [
     "UnsupportedModelError",
     "UsageError",
     "VocabularyError",
+    "from_chat",
+    "from_responses",
     "load_encoding",
     "load_harmony_encoding",
     "raise_disallowed_special_token",
+    "read_completion",
+    "to_chat",
+    "to_chat_message",
+    "to_responses",
 ]
 
 # Each of these imports at most the ones before it, so that looking for a name loads nothing in vain.
-_HOMES = ("errors", "faults", "messages", "turns", "streaming", "training", "encoding", "transcript")
+_HOMES = (
+    "errors",
+    "faults",
+    "messages",
+    "turns",
+    "response_formats",
+    "chat",
+    "responses",
+    "streaming",
+    "training",
+    "encoding",
+    "completion",
+    "transcript",
+)
 
 
 def __getattr__(name: str) -> object:

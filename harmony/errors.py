@@ -5,6 +5,7 @@
     ├── RenderError            a conversation that the format cannot express; also a ValueError
     ├── ParseError             tokens that are not a harmony stream (strict parsing)
     ├── TranscriptError        a saved transcript, or parsed messages, that do not fit
+    ├── ConversionError        what harmony and another message format cannot both express
     ├── ModelError             a model that cannot be loaded
     │   ├── ModelNotFoundError     no such name, folder or file
     │   ├── CheckpointError        files that are there, but truncated, incomplete or wrongly shaped
@@ -58,6 +59,21 @@ def _rebuild_parse_error(message: str, position: int, expected: str) -> ParseErr
 
 class TranscriptError(HarmonyError):
     """A text that is not a saved transcript, or parsed messages that are not of the tokens given."""
+
+
+class ConversionError(HarmonyError):
+    """Something in a message that the format it is converted to cannot express, or that is malformed.
+
+    `path` leads to it, as in `messages[2].content[0].type`; the message begins with it.
+    """
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+        self.path = path
+        self.problem = problem
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.path, self.problem)
 
 
 class ModelError(HarmonyError):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import hypothesis
+import pydantic
 import pytest
 
 import harmony
@@ -59,6 +61,26 @@ class Oracle:
         return parsed
 
 
+class OpenAITypes:
+    """The request types of the openai package, as validators."""
+
+    def __init__(self, types: ModuleType) -> None:
+        self._types = types
+
+    def validate(self, module: str, name: str, value: object) -> None:
+        """Raise unless `value` is of the type `name` in `openai.types.{module}`."""
+        adapter = pydantic.TypeAdapter(getattr(getattr(self._types, module), name))
+        self._exhaust(adapter.validate_python(value))
+
+    def _exhaust(self, validated: object) -> None:
+        """Look at every element, because pydantic validates an Iterable only as it is read."""
+        if isinstance(validated, dict):
+            validated = validated.values()
+        if isinstance(validated, Iterable) and not isinstance(validated, str):
+            for element in validated:
+                self._exhaust(element)
+
+
 @pytest.fixture(scope="session")
 def encoding() -> harmony.HarmonyEncoding:
     """Our encoding."""
@@ -74,3 +96,9 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
     import openai_harmony
 
     return Oracle(openai_harmony)
+
+
+@pytest.fixture(scope="session")
+def openai_types() -> OpenAITypes:
+    """The types of the openai package; tests that ask for them are skipped where it is not installed."""
+    return OpenAITypes(pytest.importorskip("openai").types)

@@ -6,6 +6,8 @@ from typing import Any
 
 from functions import CITIES
 
+from harmony import ResponseFormat
+
 NAMES = (
     "Anna", "Maria", "John", "Peter", "Laura", "David", "Sarah", "James", "Emma", "Oliver", "Paul",
     "Julia", "Thomas", "Martin", "Clara", "Alice", "Robert", "Linda", "Daniel", "Sofia", "Lucas",
@@ -34,8 +36,8 @@ def question(random: Random) -> tuple[str, str, str]:
 
 
 def section(name: str) -> str:
-    """The `# Response Formats` section of a developer message, as OpenAI's format guide lays it out."""
-    return f"# Response Formats\n\n## {name}\n\n{json.dumps(SCHEMAS[name], separators=(',', ':'))}"
+    """The part of a developer message that asks for this schema."""
+    return ResponseFormat(name, SCHEMAS[name]).section
 
 
 def _person(random: Random) -> tuple[str, str, str]:

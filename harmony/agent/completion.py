@@ -16,7 +16,7 @@ from harmony.agent.events import (
     TextDelta,
     Usage,
 )
-from harmony.agent.routing import is_call
+from harmony.recipients import is_call
 from harmony.runtime.generation import GeneratedToken, SamplingParams, TokenEngine
 from harmony.transcript import Transcript
 

@@ -6,13 +6,7 @@ from dataclasses import dataclass
 from harmony.errors import SandboxUnavailableError, ToolError
 from harmony.tools.tool import BuiltinTool, CallableTool, Tool
 
-_NOT_TOOLS = frozenset({"all", "assistant", "user"})
 _FUNCTIONS = "functions."
-
-
-def is_call(recipient: str | None) -> bool:
-    """Whether a message with this recipient asks for a tool."""
-    return recipient is not None and recipient not in _NOT_TOOLS
 
 
 @dataclass(frozen=True)
