@@ -152,8 +152,13 @@ class HarmonyEncoding:
         self, conversation: Conversation, config: RenderConversationConfig | None = None
     ) -> list[int]:
         """The tokens of all messages; raises `RenderError`."""
-        drop_analysis = _drops_analysis(config)
-        return render_messages(conversation.messages, self._encode_text, drop_analysis=drop_analysis)
+        config = config or RenderConversationConfig()
+        return render_messages(
+            conversation.messages,
+            self._encode_text,
+            drop_analysis=config.auto_drop_analysis,
+            schema_profile=config.schema_profile,
+        )
 
     def render_conversation_for_training(
         self, conversation: Conversation, config: RenderConversationConfig | None = None
@@ -162,8 +167,13 @@ class HarmonyEncoding:
 
         Analysis is dropped here too unless `config` says otherwise. Raises `RenderError`.
         """
-        drop_analysis = _drops_analysis(config)
-        return render_for_training(conversation.messages, self._encode_text, drop_analysis=drop_analysis)
+        config = config or RenderConversationConfig()
+        return render_for_training(
+            conversation.messages,
+            self._encode_text,
+            drop_analysis=config.auto_drop_analysis,
+            schema_profile=config.schema_profile,
+        )
 
     def render_training_example(
         self,
@@ -195,8 +205,9 @@ class HarmonyEncoding:
 
     def render(self, message: Message, render_options: RenderOptions | None = None) -> list[int]:
         """The tokens of one message; raises `RenderError`."""
-        has_functions = render_options is not None and render_options.conversation_has_function_tools
-        return render_message(message, self._encode_text, has_functions)
+        options = render_options or RenderOptions()
+        has_functions = options.conversation_has_function_tools
+        return render_message(message, self._encode_text, has_functions, options.schema_profile)
 
     def parse_messages_from_completion_tokens(
         self, tokens: Sequence[int], role: Role | None = None, *, strict: bool = True
@@ -270,10 +281,6 @@ def _first_disallowed(
 def _bytes_held(text: str, tokens: tuple[int, ...]) -> int:
     """About what a text with its tokens takes in memory: the entry itself, and 36 bytes a token."""
     return 200 + getsizeof(text) + 36 * len(tokens)
-
-
-def _drops_analysis(config: RenderConversationConfig | None) -> bool:
-    return config is None or config.auto_drop_analysis
 
 
 def _checked(text: str) -> str:

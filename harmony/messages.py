@@ -330,16 +330,22 @@ class Conversation(_Model):
         return cls(messages=[Message.from_dict(message) for message in json.loads(payload)["messages"]])
 
 
+SchemaProfile = Literal["exact", "faithful"]
+"""How the schemas of functions are written: as openai-harmony does, or with all that they say."""
+
+
 class RenderConversationConfig(_Model):
-    """Whether finished reasoning is left out when a conversation is rendered."""
+    """Whether finished reasoning is left out of a conversation, and how its functions are written."""
 
     auto_drop_analysis: bool = True
+    schema_profile: SchemaProfile = "exact"
 
 
 class RenderOptions(_Model):
     """What one message, rendered alone, cannot know of its conversation."""
 
     conversation_has_function_tools: bool = False
+    schema_profile: SchemaProfile = "exact"
 
 
 def _as_content(content: str | AnyContent) -> AnyContent:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harmony.errors import RenderError
+from harmony.faithful import faithful_signature
 from harmony.messages import (
     Author,
     DeveloperContent,
@@ -27,12 +28,18 @@ from harmony.vocabulary import CALL, CHANNEL, CONSTRAIN, CONSTRAIN_MARK, END, ME
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from harmony.messages import AnyContent, ToolNamespaceConfig
+    from harmony.messages import AnyContent, SchemaProfile, ToolNamespaceConfig
 
     Encode = Callable[[str], Sequence[int]]
 
 
-def render_messages(messages: Sequence[Message], encode: Encode, *, drop_analysis: bool) -> list[int]:
+def render_messages(
+    messages: Sequence[Message],
+    encode: Encode,
+    *,
+    drop_analysis: bool,
+    schema_profile: SchemaProfile = "exact",
+) -> list[int]:
     """The tokens of a conversation; raises `RenderError` if the format cannot express it.
 
     With `drop_analysis`, once the assistant's last message is final, the messages on the analysis
@@ -42,13 +49,19 @@ def render_messages(messages: Sequence[Message], encode: Encode, *, drop_analysi
     kept = without_finished_analysis(messages) if drop_analysis else messages
     tokens: list[int] = []
     for message in kept:
-        tokens += render_message(message, encode, has_functions)
+        tokens += render_message(message, encode, has_functions, schema_profile)
     return tokens
 
 
-def render_for_training(messages: Sequence[Message], encode: Encode, *, drop_analysis: bool) -> list[int]:
+def render_for_training(
+    messages: Sequence[Message],
+    encode: Encode,
+    *,
+    drop_analysis: bool,
+    schema_profile: SchemaProfile = "exact",
+) -> list[int]:
     """As `render_messages`, with `<|return|>` as the last token if the assistant's final answer ends it."""
-    tokens = render_messages(messages, encode, drop_analysis=drop_analysis)
+    tokens = render_messages(messages, encode, drop_analysis=drop_analysis, schema_profile=schema_profile)
     if messages and is_final_answer(messages[-1]):
         tokens[-1] = RETURN
     return tokens
@@ -59,7 +72,9 @@ def render_turn_start(role: Role, encode: Encode) -> list[int]:
     return [START, *encode(role.value)]
 
 
-def render_message(message: Message, encode: Encode, has_functions: bool) -> list[int]:
+def render_message(
+    message: Message, encode: Encode, has_functions: bool, schema_profile: SchemaProfile = "exact"
+) -> list[int]:
     """The tokens of one message: header, contents, end."""
     tokens = [START, *_render_author(message.author, encode)]
     if message.recipient is not None and message.recipient != "all":
@@ -71,7 +86,7 @@ def render_message(message: Message, encode: Encode, has_functions: bool) -> lis
         tokens += _render_content_type(message.content_type, encode)
     tokens.append(MESSAGE)
     for content in map(as_rendered, message.content):
-        tokens += encode(_content_text(content, message.author.role, has_functions))
+        tokens += encode(_content_text(content, message.author.role, has_functions, schema_profile))
     tokens.append(CALL if _is_call(message) else END)
     return tokens
 
@@ -121,18 +136,18 @@ def declares_functions(message: Message) -> bool:
     )
 
 
-def _content_text(content: AnyContent, role: Role, has_functions: bool) -> str:
+def _content_text(content: AnyContent, role: Role, has_functions: bool, profile: SchemaProfile) -> str:
     match content:
         case TextContent():
             return content.text
         case SystemContent() if role == Role.SYSTEM:
-            return _system_text(content, has_functions)
+            return _system_text(content, has_functions, profile)
         case DeveloperContent() if role == Role.DEVELOPER:
-            return _developer_text(content)
+            return _developer_text(content, profile)
     raise RenderError(f"A message of the {role.value} cannot hold {type(content).__name__}; use TextContent.")
 
 
-def _system_text(system: SystemContent, has_functions: bool) -> str:
+def _system_text(system: SystemContent, has_functions: bool, profile: SchemaProfile) -> str:
     facts = [
         line
         for line in (
@@ -146,7 +161,7 @@ def _system_text(system: SystemContent, has_functions: bool) -> str:
     if system.reasoning_effort is not None:
         sections.append(f"Reasoning: {system.reasoning_effort.value.lower()}")
     if system.tools:
-        sections.append(_tools_text(system.tools))
+        sections.append(_tools_text(system.tools, profile))
     if system.channel_config is not None and system.channel_config.valid_channels:
         channels = f"# Valid channels: {', '.join(system.channel_config.valid_channels)}."
         if system.channel_config.channel_required:
@@ -161,21 +176,22 @@ def _labelled(label: str, value: str | None) -> str | None:
     return None if value is None else f"{label}: {value}"
 
 
-def _developer_text(developer: DeveloperContent) -> str:
+def _developer_text(developer: DeveloperContent, profile: SchemaProfile) -> str:
     sections = []
     if developer.instructions is not None:
         sections += ["# Instructions", developer.instructions]
     if developer.tools:
-        sections.append(_tools_text(developer.tools))
+        sections.append(_tools_text(developer.tools, profile))
     return "\n\n".join(sections)
 
 
-def _tools_text(namespaces: dict[str, ToolNamespaceConfig]) -> str:
-    blocks = [_namespace_text(namespace) for _, namespace in sorted(namespaces.items())]
+def _tools_text(namespaces: dict[str, ToolNamespaceConfig], profile: SchemaProfile) -> str:
+    blocks = [_namespace_text(namespace, profile) for _, namespace in sorted(namespaces.items())]
     return "\n\n".join(["# Tools", *blocks])
 
 
-def _namespace_text(namespace: ToolNamespaceConfig) -> str:
+def _namespace_text(namespace: ToolNamespaceConfig, profile: SchemaProfile) -> str:
+    signature = faithful_signature if profile == "faithful" else function_signature
     lines = [f"## {namespace.name}\n"]
     margin = "// " if namespace.tools else ""
     lines += [margin + line for line in text_lines(namespace.description or "")]
@@ -183,6 +199,6 @@ def _namespace_text(namespace: ToolNamespaceConfig) -> str:
         lines.append(f"namespace {namespace.name} {{\n")
         for tool in namespace.tools:
             lines += [f"// {line}" for line in text_lines(tool.description)]
-            lines.append(f"{function_signature(tool.name, tool.parameters)}\n")
+            lines.append(f"{signature(tool.name, tool.parameters)}\n")
         lines.append(f"}} // namespace {namespace.name}")
     return "\n".join(lines)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from harmony.messages import Role
+from harmony.messages import Role, SchemaProfile
 from harmony.rendering import declares_functions, is_final_answer, render_message, render_turn_start
 from harmony.turns import DropRule, Turns, is_reasoning
 from harmony.vocabulary import CHANNEL, END, RETURN
@@ -34,7 +34,7 @@ class TrainingConfig(BaseModel):
 
     `header_order` "rendered" has the headers of the assistant's tool calls as openai-harmony 0.0.8
     renders them, `assistant to=R<|channel|>C`; "sampled" as gpt-oss samples them,
-    `assistant<|channel|>C to=R`.
+    `assistant<|channel|>C to=R`. `schema_profile` says how functions are written.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,6 +42,7 @@ class TrainingConfig(BaseModel):
     drop_rule: DropRule = DropRule.FINISHED_TURNS
     header_order: Literal["rendered", "sampled"] = "rendered"
     learn_without_reasoning: bool = False
+    schema_profile: SchemaProfile = "exact"
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def _render(
 def _render_message(
     message: Message, encode: Encode, config: TrainingConfig, has_functions: bool
 ) -> list[int]:
-    tokens = render_message(message, encode, has_functions)
+    tokens = render_message(message, encode, has_functions, config.schema_profile)
     is_call = message.author.role == Role.ASSISTANT and message.recipient not in (None, "all")
     if config.header_order == "rendered" or not is_call or message.channel is None:
         return tokens

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from harmony.encoding import HarmonyEncoding
 from harmony.errors import TranscriptError
-from harmony.messages import Message, RenderOptions, Role, SystemContent
+from harmony.messages import Message, RenderOptions, Role, SchemaProfile, SystemContent
 from harmony.rendering import declares_functions
 from harmony.streaming import ParsedMessage, StreamableParser
 from harmony.turns import DropRule, Turns, is_reasoning
@@ -81,7 +81,8 @@ class Transcript:
 
     Within a turn it only grows, so that an engine goes on from its cache. When the user speaks again,
     the `<|return|>` of the turns before becomes `<|end|>`, as the format prescribes, and `drop_rule`
-    says which reasoning is left out of the tokens from then on.
+    says which reasoning is left out of the tokens from then on. `schema_profile` says how functions that
+    a message declares are written.
 
     `segments` is what was said before, such as the first part of another transcript's `said`. A message
     that was appended belongs to the transcript; change a copy of it, not the message.
@@ -97,9 +98,11 @@ class Transcript:
         segments: Iterable[Segment] = (),
         *,
         drop_rule: DropRule | str = DropRule.FINISHED_TURNS,
+        schema_profile: SchemaProfile = "exact",
     ) -> None:
         self._encoding = encoding
         self._drop_rule = DropRule(drop_rule)
+        self._schema_profile: SchemaProfile = schema_profile
         self._assistant = (START, *encoding.encode("assistant"))
         self._said: list[Segment] = []
         self._tokens: list[int] = []
@@ -179,7 +182,7 @@ class Transcript:
 
     def copy(self) -> "Transcript":
         """Another transcript that goes on from here by itself."""
-        other = Transcript(self._encoding, drop_rule=self._drop_rule)
+        other = Transcript(self._encoding, drop_rule=self._drop_rule, schema_profile=self._schema_profile)
         other._said = self._said.copy()
         other._tokens = self._tokens.copy()
         other._ends = self._ends.copy()
@@ -228,7 +231,8 @@ class Transcript:
 
     def to_json(self) -> str:
         """All that was said, tokens and messages, with the rule; `from_json` reads it back exactly."""
-        return _Saved(drop_rule=self._drop_rule, segments=self._said).model_dump_json()
+        saved = _Saved(drop_rule=self._drop_rule, schema_profile=self._schema_profile, segments=self._said)
+        return saved.model_dump_json()
 
     @classmethod
     def from_json(cls, encoding: HarmonyEncoding, payload: str) -> Self:
@@ -239,10 +243,12 @@ class Transcript:
             first = error.errors()[0]
             place = ".".join(map(str, first["loc"])) or "the text"
             raise TranscriptError(f"This is not a saved transcript: {place}: {first['msg']}.") from error
-        return cls(encoding, saved.segments, drop_rule=saved.drop_rule)
+        return cls(encoding, saved.segments, drop_rule=saved.drop_rule, schema_profile=saved.schema_profile)
 
     def _render(self, message: Message, has_functions: bool) -> Segment:
-        options = RenderOptions(conversation_has_function_tools=has_functions)
+        options = RenderOptions(
+            conversation_has_function_tools=has_functions, schema_profile=self._schema_profile
+        )
         return Segment(tuple(self._encoding.render(message, options)), message)
 
     def _parse(self, tokens: Sequence[int]) -> Sequence[ParsedMessage]:
@@ -292,6 +298,7 @@ class Transcript:
 class _Saved(BaseModel):
     version: Literal[1] = 1
     drop_rule: DropRule
+    schema_profile: SchemaProfile = "exact"
     segments: list[Segment]
 
 

@@ -67,11 +67,15 @@ def test_every_class_has_the_same_kind(oracle: Oracle) -> None:
             assert {m.name: m.value for m in theirs} == {m.name: m.value for m in ours}
 
 
+OURS = ("type", "schema_profile")
+
+
 def test_every_call_takes_the_same_arguments(oracle: Oracle) -> None:
     """Functions, methods and constructors have the same parameters, in order, with kinds and defaults.
 
-    Beyond those, a model here has the keyword `type`, which tells the contents of a message apart. The
-    constructor of HarmonyEncoding takes an object that no program can make itself.
+    Beyond those, a model here has the keyword `type`, which tells the contents of a message apart, or
+    `schema_profile`, which says how functions are written. The constructor of HarmonyEncoding takes an
+    object that no program can make itself.
     """
     for name in public_names(oracle.module):
         theirs, ours = getattr(oracle.module, name), getattr(harmony, name)
@@ -80,12 +84,12 @@ def test_every_call_takes_the_same_arguments(oracle: Oracle) -> None:
             calls = {f"{name}.{m}": (getattr(theirs, m), getattr(ours, m, None)) for m in members(theirs)}
             if hasattr(theirs, "model_fields"):
                 calls[name] = (theirs, ours)
-                fields = [field for field in ours.model_fields if field != "type"]
+                fields = [field for field in ours.model_fields if field not in OURS]
                 assert fields == [*theirs.model_fields]
         for call, (reference, own) in calls.items():
             assert (own is None) == (reference is None), call
             if callable(reference) and call != "HarmonyEncoding.__init__" and not isinstance(reference, Enum):
-                taken = [parameter for parameter in parameters(own) if parameter[0] != "type"]
+                taken = [taken for taken in parameters(own) if taken[0] not in OURS]
                 assert taken == parameters(reference), call
 
 
