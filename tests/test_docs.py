@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
-PAGES = ("transcript", "training")
+PAGES = ("conversions", "schema-profiles", "training", "transcript")
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -5,7 +5,6 @@ data: its control characters are shown, never sent to the terminal.
 """
 
 import sys
-import unicodedata
 from typing import Protocol
 
 from rich.console import Console
@@ -21,6 +20,7 @@ from harmony.agent.events import (
     ToolCalled,
     ToolReturned,
 )
+from harmony.printable import printable
 
 _SHOWN_LINES = 12
 _STOPPED = {
@@ -87,17 +87,6 @@ class Plain:
 
     def _dim(self, text: str, end: str = "\n") -> None:
         self._aside.print(Text(printable(text), style="dim"), end=end)
-
-
-def printable(text: str) -> str:
-    """Text that is safe on a terminal: control and direction characters are shown as their code points."""
-    return "".join(
-        c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cf", "Cs") else _shown(c) for c in text
-    )
-
-
-def _shown(character: str) -> str:
-    return "\u200d" if character == "\u200d" else f"<U+{ord(character):04X}>"
 
 
 def _shortened(output: str) -> list[str]:
