@@ -5,6 +5,9 @@
     ├── RenderError            a conversation that the format cannot express; also a ValueError
     ├── ParseError             tokens that are not a harmony stream (strict parsing)
     ├── TranscriptError        a saved transcript, or parsed messages, that do not fit
+    ├── SchemaError            a JSON schema that is none, or that no value satisfies
+    │   └── SchemaUnsupportedError  a keyword of a JSON schema that cannot be enforced
+    ├── OutputError            an answer that is not of the type or schema asked for
     ├── ConversionError        what harmony and another message format cannot both express
     ├── ModelError             a model that cannot be loaded
     │   ├── ModelNotFoundError     no such name, folder or file
@@ -59,6 +62,57 @@ def _rebuild_parse_error(message: str, position: int, expected: str) -> ParseErr
 
 class TranscriptError(HarmonyError):
     """A text that is not a saved transcript, or parsed messages that are not of the tokens given."""
+
+
+class SchemaError(HarmonyError):
+    """A JSON schema that is none, or that no value satisfies.
+
+    `path` is the JSON pointer of the subschema concerned, which begins with `#`.
+    """
+
+    def __init__(self, message: str, *, path: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_schema_error, (str(self), self.path)
+
+
+def _rebuild_schema_error(message: str, path: str) -> SchemaError:
+    return SchemaError(message, path=path)
+
+
+class SchemaUnsupportedError(SchemaError):
+    """A keyword of a JSON schema that cannot be enforced while decoding; `keyword` is its name."""
+
+    def __init__(self, message: str, *, path: str, keyword: str) -> None:
+        super().__init__(message, path=path)
+        self.keyword = keyword
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_schema_unsupported_error, (str(self), self.path, self.keyword)
+
+
+def _rebuild_schema_unsupported_error(message: str, path: str, keyword: str) -> SchemaUnsupportedError:
+    return SchemaUnsupportedError(message, path=path, keyword=keyword)
+
+
+class OutputError(HarmonyError):
+    """An answer that is not of the type or schema asked for.
+
+    `path` leads to the first value that is wrong: names of properties and indices of items.
+    """
+
+    def __init__(self, message: str, *, path: tuple[str | int, ...]) -> None:
+        super().__init__(message)
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_output_error, (str(self), self.path)
+
+
+def _rebuild_output_error(message: str, path: tuple[str | int, ...]) -> OutputError:
+    return OutputError(message, path=path)
 
 
 class ConversionError(HarmonyError):
