@@ -1,0 +1,53 @@
+"""Every kernel as it is launched for gpt-oss-20b, recorded from the functions that launch it."""
+
+import torch
+
+from harmony.kernels.packed import PackedMatrix
+from harmony.kernels.triton.expert_matvec import DOWN_ROWS, UP_ROWS, expert_down, expert_up
+from harmony.kernels.triton.launch import Launch, recording
+from harmony.kernels.triton.packing import pack
+
+HIDDEN = WIDTH = 2880
+EXPERTS, TOP = 32, 4
+
+# MXFP4 values that a thread decodes in one pass of the longest loop.
+VALUES = {
+    "expert_up": 4 * UP_ROWS * 9 * 64 / 128,
+    "expert_up 8 tokens": 4 * UP_ROWS * 9 * 64 / 128,
+    "expert_down": 4 * DOWN_ROWS * 9 * 64 / 128,
+    "expert_down 8 tokens": 4 * DOWN_ROWS * 9 * 64 / 128,
+}
+
+
+def launches(backend: str) -> dict[str, Launch]:
+    """One launch by name; the tensors lie on the meta device."""
+    with torch.device("meta"), recording(backend) as record:
+        names: list[str] = []
+
+        def named(name: str) -> None:
+            names.extend([name] * (len(record) - len(names)))
+
+        pack(
+            torch.empty(EXPERTS, HIDDEN, WIDTH // 32, 16, dtype=torch.uint8),
+            torch.empty(EXPERTS, HIDDEN, WIDTH // 32, dtype=torch.uint8),
+        )
+        named("pack")
+        up, down = matrix(2 * WIDTH, HIDDEN), matrix(HIDDEN, WIDTH)
+        for suffix, n in (("", 1), (" 8 tokens", 8)):
+            x = torch.empty(n, HIDDEN, dtype=torch.float16)
+            ids, weights = torch.empty(n, TOP, dtype=torch.int32), torch.empty(n, TOP)
+            activations = expert_up(x, ids, up, bias(2 * WIDTH), alpha=1.702, limit=7.0)
+            named(f"expert_up{suffix}")
+            expert_down(activations, ids, weights, down, bias(HIDDEN), torch.empty(n, HIDDEN))
+            named(f"expert_down{suffix}")
+    return dict(zip(names, record, strict=True))
+
+
+def matrix(rows: int, columns: int) -> PackedMatrix:
+    groups = columns // 64
+    words = torch.empty(EXPERTS, groups, rows, 8, dtype=torch.uint32)
+    return PackedMatrix(words, torch.empty(EXPERTS, groups, rows, dtype=torch.uint16), rows, columns)
+
+
+def bias(rows: int) -> torch.Tensor:
+    return torch.empty(EXPERTS, rows, dtype=torch.bfloat16)
