@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harmony.kernels.mxfp4 import dequantize
+from harmony.kernels.packed import PackedMatrix, pack
 from harmony.kernels.swiglu import swiglu
 
 
@@ -27,6 +28,30 @@ class Experts:
     limit: float
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class PackedExperts:
+    """The same weights as a GPU's kernels read them; they take as much memory as those they came from."""
+
+    up: PackedMatrix
+    up_bias: Tensor
+    down: PackedMatrix
+    down_bias: Tensor
+    alpha: float
+    limit: float
+
+
+def pack_experts(experts: Experts) -> PackedExperts:
+    """Repack for the Triton kernels of `moe`; the checkpoint's tensors may be dropped then."""
+    return PackedExperts(
+        pack(experts.up_blocks, experts.up_scales),
+        experts.up_bias,
+        pack(experts.down_blocks, experts.down_scales),
+        experts.down_bias,
+        experts.alpha,
+        experts.limit,
+    )
+
+
 def route(x: Tensor, weight: Tensor, bias: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
     """Choose `top_k` experts for each row of `x` [n, H]: weights float32 and ids int64, both [n, top_k].
 
@@ -37,12 +62,17 @@ def route(x: Tensor, weight: Tensor, bias: Tensor, top_k: int) -> tuple[Tensor, 
     return best.softmax(-1), ids
 
 
-def moe(x: Tensor, weights: Tensor, ids: Tensor, experts: Experts) -> Tensor:
+def moe(x: Tensor, weights: Tensor, ids: Tensor, experts: Experts | PackedExperts) -> Tensor:
     """Sum the chosen experts of each row of `x` [n, H], by `weights` and `ids` [n, top_k] from `route`.
 
     One expert at a time is unpacked, and only those that some row chose. The sum is float32, the
-    result has the dtype of `x`.
+    result has the dtype of `x`. Packed experts run in Triton, which multiplies float16: no value of `x`
+    may exceed 65504, as none does after a norm whose scale stays below 1200.
     """
+    if isinstance(experts, PackedExperts):
+        from harmony.kernels.triton.moe import moe as in_triton
+
+        return in_triton(x, weights, ids, experts)
     total = torch.zeros(x.shape, dtype=torch.float32, device=x.device)
     for expert in torch.unique(ids).tolist():
         rows, slots = torch.where(ids == expert)

@@ -3,6 +3,7 @@
 import torch
 
 from harmony.kernels.packed import PackedMatrix
+from harmony.kernels.triton.dense_matvec import dense
 from harmony.kernels.triton.expert_matvec import DOWN_ROWS, UP_ROWS, expert_down, expert_up
 from harmony.kernels.triton.launch import Launch, recording
 from harmony.kernels.triton.packing import pack
@@ -40,6 +41,11 @@ def launches(backend: str) -> dict[str, Launch]:
             named(f"expert_up{suffix}")
             expert_down(activations, ids, weights, down, bias(HIDDEN), torch.empty(n, HIDDEN))
             named(f"expert_down{suffix}")
+        x, qkv, out = torch.empty(1, HIDDEN), bf16(5120, HIDDEN), bf16(HIDDEN, 4096)
+        dense(x, qkv, bf16(5120), norm=torch.empty(HIDDEN))
+        named("dense qkv")
+        dense(bf16(1, 4096), out, bf16(HIDDEN), residual=x)
+        named("dense out")
     return dict(zip(names, record, strict=True))
 
 
@@ -49,5 +55,9 @@ def matrix(rows: int, columns: int) -> PackedMatrix:
     return PackedMatrix(words, torch.empty(EXPERTS, groups, rows, dtype=torch.uint16), rows, columns)
 
 
+def bf16(*shape: int) -> torch.Tensor:
+    return torch.empty(shape, dtype=torch.bfloat16)
+
+
 def bias(rows: int) -> torch.Tensor:
-    return torch.empty(EXPERTS, rows, dtype=torch.bfloat16)
+    return bf16(EXPERTS, rows)
