@@ -3,6 +3,7 @@
 import torch
 
 from harmony.kernels.packed import PackedMatrix
+from harmony.kernels.triton.decode_attention import PAGE, decode_attention
 from harmony.kernels.triton.dense_matvec import dense
 from harmony.kernels.triton.expert_matvec import DOWN_ROWS, UP_ROWS, expert_down, expert_up
 from harmony.kernels.triton.launch import Launch, recording
@@ -46,6 +47,10 @@ def launches(backend: str) -> dict[str, Launch]:
         named("dense qkv")
         dense(bf16(1, 4096), out, bf16(HIDDEN), residual=x)
         named("dense out")
+        cache = bf16(1024, 8, PAGE, 64)
+        table, lengths = torch.empty(1, 1024, dtype=torch.int32), torch.empty(1, dtype=torch.int32)
+        decode_attention(bf16(1, 64, 64), cache, cache, table, lengths, torch.empty(64), window=None)
+        names.extend(["decode_attention", "decode_attention sum"])
     return dict(zip(names, record, strict=True))
 
 
