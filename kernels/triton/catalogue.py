@@ -8,6 +8,7 @@ from harmony.kernels.triton.dense_matvec import dense
 from harmony.kernels.triton.expert_matvec import DOWN_ROWS, UP_ROWS, expert_down, expert_up
 from harmony.kernels.triton.launch import Launch, recording
 from harmony.kernels.triton.packing import pack
+from harmony.kernels.triton.sampling import sample
 
 HIDDEN = WIDTH = 2880
 EXPERTS, TOP = 32, 4
@@ -51,6 +52,9 @@ def launches(backend: str) -> dict[str, Launch]:
         table, lengths = torch.empty(1, 1024, dtype=torch.int32), torch.empty(1, dtype=torch.int32)
         decode_attention(bf16(1, 64, 64), cache, cache, table, lengths, torch.empty(64), window=None)
         names.extend(["decode_attention", "decode_attention sum"])
+        seeds, mask = torch.empty(1, dtype=torch.int64), torch.empty(1, 6284, dtype=torch.int32)
+        sample(torch.empty(1, 201088), torch.empty(1), seeds, mask)
+        names.extend(["sample", "sample best"])
     return dict(zip(names, record, strict=True))
 
 

@@ -1,0 +1,79 @@
+"""Draw tokens from logits on the device, under a grammar's bit mask.
+
+Adding Gumbel noise times the temperature and taking the maximum draws from the softmax (Gumbel 1954), so
+one pass needs neither a sum nor a sort, and temperature 0 is the argmax. The noise is Philox's, a function
+of the seed and the token alone.
+"""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from harmony.kernels.triton.launch import launch
+
+TILE = 4096
+
+
+@triton.jit
+def tile_kernel(
+    logits,  # float32 [B, V]
+    mask,  # int32 [B, words] or None: bit t % 32 of word t // 32 allows token t
+    temperatures,  # float32 [B]
+    seeds,  # int64 [B]
+    best,  # float32 [B, TILES]
+    tokens,  # int32 [B, TILES]
+    vocabulary,
+    words,
+    TILES: tl.constexpr,
+    TILE: tl.constexpr,
+    DEPENDENT: tl.constexpr,
+):
+    if DEPENDENT:
+        tl.extra.cuda.gdc_wait()
+        tl.extra.cuda.gdc_launch_dependents()
+    sequence, tile = tl.program_id(0).to(tl.int64), tl.program_id(1)
+    token = tile * TILE + tl.arange(0, TILE)
+    allowed = token < vocabulary
+    if mask is not None:
+        word = tl.load(mask + sequence * words + token // 32, mask=allowed, other=0)
+        allowed = allowed & (((word >> (token % 32)) & 1) != 0)
+    logit = tl.load(logits + sequence * vocabulary + token, mask=allowed, other=float("-inf"))
+    uniform = tl.maximum(tl.rand(tl.load(seeds + sequence), token), 1e-10)
+    noisy = logit - tl.load(temperatures + sequence) * tl.log(-tl.log(uniform))
+    noisy = tl.where(allowed, noisy, float("-inf"))
+    highest = tl.max(noisy, 0)
+    first = tl.min(tl.where(noisy == highest, token, vocabulary), 0)
+    tl.store(best + sequence * TILES + tile, highest)
+    tl.store(tokens + sequence * TILES + tile, first)
+
+
+@triton.jit
+def best_kernel(best, tokens, out, tiles, POOL: tl.constexpr, DEPENDENT: tl.constexpr):
+    if DEPENDENT:
+        tl.extra.cuda.gdc_wait()
+        tl.extra.cuda.gdc_launch_dependents()
+    sequence, tile = tl.program_id(0), tl.arange(0, POOL)
+    inside = tile < tiles
+    value = tl.load(best + sequence * tiles + tile, mask=inside, other=float("-inf"))
+    token = tl.load(tokens + sequence * tiles + tile, mask=inside, other=0x7FFFFFFF)
+    tl.store(out + sequence, tl.min(tl.where(value == tl.max(value, 0), token, 0x7FFFFFFF), 0))
+
+
+def sample(logits: Tensor, temperatures: Tensor, seeds: Tensor, mask: Tensor | None = None) -> Tensor:
+    """Draw a token for each row of `logits` float32 [B, V]: int32 [B], on the device.
+
+    `temperatures` float32 [B], 0 for the first largest logit; `seeds` int64 [B], one for every draw;
+    `mask` int32 [B, ceil(V / 32)] has a bit for each token, as llguidance and xgrammar fill it. At least one
+    token must be allowed.
+    """
+    batch, vocabulary = logits.shape
+    tiles = triton.cdiv(vocabulary, TILE)
+    best = torch.empty(batch, tiles, dtype=torch.float32, device=logits.device)
+    tokens = torch.empty(batch, tiles, dtype=torch.int32, device=logits.device)
+    out = torch.empty(batch, dtype=torch.int32, device=logits.device)
+    words = 0 if mask is None else mask.shape[1]
+    arguments = (logits, mask, temperatures, seeds, best, tokens, vocabulary, words)
+    launch(tile_kernel, (batch, tiles), *arguments, TILES=tiles, TILE=TILE, num_warps=8)
+    launch(best_kernel, (batch,), best, tokens, out, tiles, POOL=triton.next_power_of_2(tiles))
+    return out
