@@ -3,12 +3,14 @@
 A command is a function of its arguments that returns the exit status; to add one, put it into COMMANDS.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from harmony.commands import parse, render, tokens
 from harmony.errors import HarmonyError, UsageError
+from harmony.printable import printable
 
 DONE, FAILED, INTERRUPTED = 0, 2, 130
 
@@ -50,15 +52,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given[0] not in COMMANDS:
             raise UsageError(f"there is no command {given[0]!r}: use {', '.join(COMMANDS)} (see --help)")
         command, _ = COMMANDS[given[0]]
-        return command(given[1:])
+        status = command(given[1:])
+        sys.stdout.flush()
+        return status
     except HarmonyError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it at the exit.
         return DONE
 
 

@@ -62,6 +62,8 @@ def from_chat(request: Mapping[str, object], *, system: SystemContent | None = N
     [TextContent(text='Hi')]
     """
     body = Located(request, "")
+    if (obsolete := body.get("functions")) is not None:
+        raise obsolete.error("functions are declared in tools, and called and answered by id")
     draft = Draft(
         functions=[_read_tool(tool) for tool in body.get_elements("tools")],
         response_format=read_response_format(body.get("response_format"), schema_in="json_schema"),
@@ -76,8 +78,10 @@ def to_chat(messages: Iterable[Message], *, new_id: NewId = random_id) -> ChatRe
     """The body of a Chat Completions request for this conversation; the reverse of `from_chat`.
 
     What the assistant says up to its calls or its answer is one message, so that of a completion there
-    is just one. Raises ConversionError for what Chat Completions cannot express, such as the result of a
-    tool that was not called.
+    is just one. Of the system message only the effort is written; hand its content to `from_chat`.
+
+    Raises ConversionError for what Chat Completions cannot express, such as the result of a tool that was
+    not called.
     """
     messages = [*messages]
     return _ChatWriter(call_ids(messages, new_id)).write(messages)

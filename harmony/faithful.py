@@ -47,8 +47,12 @@ _CONSTRAINTS: Final = (
     "pattern", "format", "contentEncoding", "contentMediaType", "minItems", "maxItems", "uniqueItems",
     "contains", "minContains", "maxContains", "minProperties", "maxProperties", "dependentRequired",
     "dependentSchemas", "dependencies", "not", "if", "then", "else", "unevaluatedItems",
-    "unevaluatedProperties",
+    "unevaluatedProperties", "contentSchema", "deprecated", "readOnly", "writeOnly",
 )  # fmt: skip
+_MARKS: Final = frozenset(
+    {"uniqueItems", "exclusiveMinimum", "exclusiveMaximum", "deprecated", "readOnly", "writeOnly"}
+)
+"""Keywords whose false is what holds without them."""
 _OTHERS: Final = frozenset({"additionalProperties", "patternProperties"})
 _OF_OBJECTS: Final = _OTHERS | {"properties", "required", "propertyNames"}
 _OF_ARRAYS: Final = frozenset({"items", "prefixItems"})
@@ -282,8 +286,12 @@ def _notes(schema: Schema, keywords: Iterable[str]) -> tuple[str, ...]:
     return tuple(
         f"{keyword}: {literal(schema[keyword])}"
         for keyword in keywords
-        if schema.get(keyword) not in (None, False) and keyword not in said
+        if keyword in schema and keyword not in said and not _is_mute(keyword, schema[keyword])
     )
+
+
+def _is_mute(keyword: str, value: Any) -> bool:
+    return value is None or (value is False and keyword in _MARKS)
 
 
 def _patterns(schema: Schema) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Standard output: coloured on a terminal, where nothing in a text is obeyed; exact everywhere else."""
+"""Standard output: coloured on a terminal, where nothing in a text is obeyed; exact UTF-8 everywhere else."""
 
 import json
 import sys
@@ -24,19 +24,25 @@ class Page:
         if self._out.is_terminal:
             self._out.print(_styled(pieces))
         else:
-            sys.stdout.write("".join(text for text, _ in pieces) + "\n")
+            _write("".join(text for text, _ in pieces))
 
     def json(self, value: object, *, for_programs: bool) -> None:
-        """Print JSON: on one line for programs, else to be read."""
-        if for_programs or not self._out.is_terminal:
-            indent = None if for_programs else 2
-            sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=indent) + "\n")
-        else:
+        """Print JSON: on one line for programs, where a terminal gets it in ASCII, else to be read."""
+        on_terminal = self._out.is_terminal
+        if for_programs:
+            _write(json.dumps(value, ensure_ascii=on_terminal))
+        elif on_terminal:
             self._out.print_json(printable(json.dumps(value, ensure_ascii=False)), ensure_ascii=False)
+        else:
+            _write(json.dumps(value, ensure_ascii=False, indent=2))
 
     def aside(self, *pieces: Piece) -> None:
         """Print a line on standard error."""
         self._aside.print(_styled(pieces))
+
+
+def _write(text: str) -> None:
+    sys.stdout.buffer.write(f"{text}\n".encode())
 
 
 def _styled(pieces: tuple[Piece, ...]) -> Text:

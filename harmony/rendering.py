@@ -23,6 +23,7 @@ from harmony.messages import (
     as_rendered,
 )
 from harmony.signatures import function_signature, text_lines
+from harmony.turns import DropRule, in_context
 from harmony.vocabulary import CALL, CHANNEL, CONSTRAIN, CONSTRAIN_MARK, END, MESSAGE, RETURN, START
 
 if TYPE_CHECKING:
@@ -42,11 +43,10 @@ def render_messages(
 ) -> list[int]:
     """The tokens of a conversation; raises `RenderError` if the format cannot express it.
 
-    With `drop_analysis`, once the assistant's last message is final, the messages on the analysis
-    channel before the first final one are left out.
+    With `drop_analysis` reasoning is left out as `DropRule.REFERENCE` says.
     """
     has_functions = any(declares_functions(message) for message in messages)
-    kept = without_finished_analysis(messages) if drop_analysis else messages
+    kept = in_context(messages, DropRule.REFERENCE) if drop_analysis else messages
     tokens: list[int] = []
     for message in kept:
         tokens += render_message(message, encode, has_functions, schema_profile)
@@ -89,16 +89,6 @@ def render_message(
         tokens += encode(_content_text(content, message.author.role, has_functions, schema_profile))
     tokens.append(CALL if _is_call(message) else END)
     return tokens
-
-
-def without_finished_analysis(messages: Sequence[Message]) -> Sequence[Message]:
-    """The messages without the analysis before the first final one, if the assistant's last one is final."""
-    last_channel = next((m.channel for m in reversed(messages) if m.author.role == Role.ASSISTANT), None)
-    if last_channel != "final":
-        return messages
-    first_final = next(index for index, message in enumerate(messages) if message.channel == "final")
-    thinking, rest = messages[:first_final], messages[first_final:]
-    return [*(message for message in thinking if message.channel != "analysis"), *rest]
 
 
 def _render_author(author: Author, encode: Encode) -> Sequence[int]:

@@ -47,7 +47,7 @@ class ResponseFormat:
     @property
     def section(self) -> str:
         """The section, as the format guide lays it out."""
-        about = "".join(f"// {line}\n" for line in (self.description or "").splitlines())
+        about = "".join(f"// {line}\n" for line in (self.description or "").rstrip().splitlines())
         return f"{_HEADING}{self.name}\n\n{about}{self._schema_json()}"
 
     def appended_to(self, instructions: str | None) -> str:

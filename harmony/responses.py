@@ -80,8 +80,11 @@ def from_responses(request: Mapping[str, object], *, system: SystemContent | Non
 def to_responses(messages: Iterable[Message], *, new_id: NewId = random_id) -> ResponsesRequest:
     """The body of a Responses request for this conversation; the reverse of `from_responses`.
 
-    Every message is an item, so that of a completion `input` is the `output` of a response. Raises
-    ConversionError for what Responses cannot express, such as the result of a tool that was not called.
+    Every message is an item, so that of a completion `input` is the `output` of a response. Of the system
+    message only the effort is written; hand its content to `from_responses`.
+
+    Raises ConversionError for what Responses cannot express, such as the result of a tool that was not
+    called.
     """
     messages = [*messages]
     return _ResponsesWriter(call_ids(messages, new_id), new_id).write(messages)
@@ -92,6 +95,11 @@ def _read_tool(tool: Located) -> ToolDescription:
     if kind.text() != "function":
         raise kind.error(f"the harmony format describes functions alone, no {kind.value!r}")
     return read_function(tool)
+
+
+def _write_tool(function: ToolDescription) -> JsonObject:
+    """All that the API requires; without `strict` it would take the schema for a strict one."""
+    return {"type": "function", "parameters": None, "strict": False, **write_function(function)}
 
 
 def _read_item(items: Sequence[Located], index: int, draft: Draft) -> None:
@@ -163,8 +171,7 @@ class _ResponsesWriter:
         if self._instructions is not None:
             request["instructions"] = self._instructions
         if preamble.functions:
-            functions = map(write_function, preamble.functions)
-            request["tools"] = [{"type": "function", **function} for function in functions]
+            request["tools"] = [*map(_write_tool, preamble.functions)]
         if preamble.response_format is not None:
             request["text"] = {"format": write_response_format(preamble.response_format, schema_in=None)}
         if preamble.effort is not None:

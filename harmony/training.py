@@ -68,7 +68,7 @@ def render_training_example(
 
     Raises `RenderError` for what the format cannot express.
     """
-    end = _progress(messages)[-1]
+    end = Turns.of(messages)
     start = end.start if last_turn_only else 0
     return _render(messages, encode, config, boundary=end.boundary(config.drop_rule), learned_from=start)
 

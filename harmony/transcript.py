@@ -121,6 +121,11 @@ class Transcript:
         return self._drop_rule
 
     @property
+    def schema_profile(self) -> SchemaProfile:
+        """How functions are written."""
+        return self._schema_profile
+
+    @property
     def said(self) -> tuple[Segment, ...]:
         """All that was ever said, as it was said; but a system message tells of functions declared since."""
         return tuple(self._said)

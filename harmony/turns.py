@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from harmony.messages import Role
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from harmony.messages import Message
 
 
@@ -44,6 +46,15 @@ class Turns:
     first_final: int | None = None
     answered: bool = False
 
+    @classmethod
+    def of(cls, messages: Sequence[Message]) -> Turns:
+        """Where a conversation is after these messages: what `after` gives one by one, at once."""
+        count = len(messages)
+        asked = (i for i in reversed(range(count)) if messages[i].author.role == Role.USER)
+        final = (i for i, message in enumerate(messages) if message.channel == "final")
+        spoken = (m.channel for m in reversed(messages) if m.author.role == Role.ASSISTANT)
+        return Turns(count, next(asked, 0), next(final, None), next(spoken, None) == "final")
+
     def after(self, role: Role | None, channel: str | None) -> Turns:
         """Where it is after one more message; of role None if it is none, which changes nothing else."""
         first_final = self.count if self.first_final is None and channel == "final" else self.first_final
@@ -66,3 +77,11 @@ class Turns:
 def is_reasoning(message: Message) -> bool:
     """Whether a rule may drop it: thoughts, the call of a built-in tool, its result."""
     return message.channel == "analysis"
+
+
+def in_context(messages: Sequence[Message], rule: DropRule) -> Sequence[Message]:
+    """The messages that a prompt shows under this rule."""
+    boundary = Turns.of(messages).boundary(rule)
+    if boundary == 0:
+        return messages
+    return [*(m for m in messages[:boundary] if not is_reasoning(m)), *messages[boundary:]]

@@ -42,6 +42,14 @@ assert encoding.parse_messages_from_completion_tokens(tokens) == [said]
     assert done.returncode == 0, done.stderr
 
 
+def test_the_format_command_runs(tmp_path: Path) -> None:
+    """`python -m harmony` needs no torch."""
+    (tmp_path / "completion.txt").write_text("<|channel|>final<|message|>Bonjour.<|return|>")
+    done = run("from harmony.__main__ import main; sys.exit(main(['parse', 'completion.txt']))", tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Bonjour." in done.stdout
+
+
 def test_the_command_runs_on_a_server(tmp_path: Path) -> None:
     """`--model URL` sends token ids, reads token ids, and prints the answer."""
     answer = load_encoding().encode("<|channel|>final<|message|>Bonjour.<|return|>", allowed_special="all")

@@ -8,8 +8,8 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from canonical import conversations, exchange, functions, response_formats, text_message, texts
-from hypothesis import given
+from canonical import characters, conversations, exchange, functions, response_formats, text_message, texts
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import harmony
@@ -21,7 +21,6 @@ from harmony import (
     ReasoningEffort,
     Role,
     SystemContent,
-    TextContent,
     ToolDescription,
     ToolNamespaceConfig,
     from_chat,
@@ -29,7 +28,10 @@ from harmony import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from harmony.call_ids import NewId
+    from tests.conftest import OpenAITypes
 
 Json = dict[str, Any]
 
@@ -142,20 +144,20 @@ def wild_bodies(draw: st.DrawFn) -> Json:
     return {"messages": messages}
 
 
-def characters(conversation: Conversation) -> Counter[str]:
-    """Every character that is said, without the newlines that join texts."""
-    contents = [content for message in conversation for content in message.content]
-    said = [c.text if isinstance(c, TextContent) else c.instructions or "" for c in contents[1:]]  # type: ignore[union-attr]
-    return Counter("".join(said).replace("\n", ""))
+def texts_in(body: Json) -> Iterator[str]:
+    """Every text that a client sends."""
+    for message in body["messages"]:
+        yield from (message.get(field) or "" for field in ("content", "reasoning", "refusal"))
+        yield from (each["function"]["arguments"] for each in message.get("tool_calls", []))
 
 
 @given(wild_bodies())
-def test_what_clients_send_settles(body: Json) -> None:
-    """Converted again and again, a conversation made of any body loses no text and soon stays the same."""
+def test_what_clients_send_is_all_said(body: Json) -> None:
+    """Not a character is lost, once and after further conversions, beside newlines that join texts."""
     once = from_chat(body)
     again = from_chat(to_chat(once))
+    assert characters(once) == characters(again) == Counter("".join(texts_in(body)).replace("\n", ""))
     assert from_chat(to_chat(again)) == again
-    assert characters(once) == characters(again)
 
 
 def test_system_and_developer_messages_become_one_developer_message() -> None:
@@ -376,6 +378,7 @@ ASSISTANT = {"role": "assistant"}
             "messages[2].tool_call_id",
             "has a result already",
         ),
+        ({"messages": [], "functions": [{"name": "f"}]}, "functions", "in tools"),
         ({"messages": [], "tools": [{"type": "web_search"}]}, "tools[0].type", "no 'web_search'"),
         ({"messages": [], "tools": [function("f g")]}, "tools[0].function.name", "a-z"),
         ({"messages": [], "tools": [function("f", parameters=[])]}, "tools[0].function.parameters", "object"),
@@ -459,22 +462,9 @@ def test_no_body_raises_anything_else(body: Json) -> None:
     harmony.load_encoding().render_conversation(conversation)
 
 
-def test_the_real_client_takes_what_we_write(openai_types: Any) -> None:
-    """Where the openai package is installed, its types validate our messages and tools."""
-    conversation = from_chat(
-        {
-            "messages": [
-                {"role": "system", "content": "A"},
-                user(),
-                {"role": "assistant", "reasoning": "Hm.", "content": "P", "tool_calls": [call("1")]},
-                result("1"),
-                {"role": "assistant", "content": "Done."},
-            ],
-            "tools": [function("f", parameters={"type": "object"})],
-            "response_format": {"type": "json_schema", "json_schema": {"name": "p", "schema": {}}},
-        }
-    )
-    body = to_chat(conversation)
-    for message in body["messages"]:
-        openai_types.validate("chat", "ChatCompletionMessageParam", message)
-    openai_types.validate("chat", "ChatCompletionToolUnionParam", body["tools"][0])
+@settings(max_examples=30)
+@given(conversations())
+def test_the_real_client_takes_what_we_write(openai_types: OpenAITypes, conversation: Conversation) -> None:
+    """The types of the openai package accept the body of any conversation as that of a request."""
+    body = {"model": "gpt-oss-20b", **to_chat(conversation)}
+    openai_types.validate("chat.completion_create_params", "CompletionCreateParamsNonStreaming", body)

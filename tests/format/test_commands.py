@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -28,6 +29,8 @@ CONVERSATION = Conversation.from_messages(
 )
 CALL = '<|channel|>commentary to=functions.f <|constrain|>json<|message|>{"a": 1}<|call|>'
 BROKEN = "<|channel|>final<|message|>Hello<|start|>assistant<|channel|>final<|message|>!<|return|>"
+
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 
 Run = Any
 
@@ -73,7 +76,7 @@ def test_no_command_is_a_call_for_help(capsys: pytest.CaptureFixture[str]) -> No
         assert "examples:" in out
 
 
-@pytest.mark.parametrize("command", [*COMMANDS])
+@pytest.mark.parametrize("command", ["render", "parse", "tokens"])
 def test_each_command_teaches_by_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     """--help says what FILE is."""
     with pytest.raises(SystemExit) as left:
@@ -91,6 +94,26 @@ def test_it_runs_as_a_module() -> None:
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
     assert [row["text"] for row in json.loads(done.stdout)] == ["<|start|>", "user", "<|message|>", "Hi"]
     assert done.stderr == ""
+
+
+def test_what_is_piped_is_utf_8() -> None:
+    """Whatever the locale says, as the input is."""
+    command = [sys.executable, "-m", "harmony", "tokens", "-"]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, input="é".encode(), capture_output=True, check=True, env=environment)
+    assert done.stdout.decode() == '     0        0     377  "é"\n'
+
+
+@pytest.mark.parametrize("text", ["Hi", "Hi " * 100_000], ids=["short", "long"])
+def test_a_reader_that_leaves_is_no_error(tmp_path: Path, text: str) -> None:
+    """As `head` does: status 0, and not a word of it on standard error."""
+    (tmp_path / "file").write_text(text)
+    command = [sys.executable, "-m", "harmony", "tokens", "--json", str(tmp_path / "file")]
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, check=True, env=BUFFERED)
+    os.close(write_end)
+    assert done.stderr == b""
 
 
 def test_a_conversation_becomes_its_prompt(run: Run, encoding: harmony.HarmonyEncoding) -> None:
@@ -169,6 +192,7 @@ def test_faults_are_told_beside_the_messages(run: Run) -> None:
     assert printed.err == ""
     (fault,) = printed.json["diagnostics"]
     assert (fault["position"], fault["fault"]) == (4, "a message that <|start|> cuts off")
+    assert fault["span"]["stop"] - fault["span"]["start"] == len(fault["tokens"])
 
 
 def test_another_role_may_speak(run: Run) -> None:
@@ -220,6 +244,9 @@ def test_colours_are_for_terminals(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     out = run("parse", "<|message|>\u202e<|return|>").out
     assert "\u202e" not in out
     assert "\x1b[" in out
+    printed = run("parse", "<|message|>\u202e\x9b<|return|>", "--json")
+    assert printed.out.isascii()
+    assert printed.json["messages"][0]["content"][0]["text"] == "\u202e\x9b"
 
 
 def test_no_color_is_honoured(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

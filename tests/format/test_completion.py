@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,9 @@ from hypothesis import strategies as st
 
 import harmony
 from harmony import Fault, read_completion, to_chat_message
+
+if TYPE_CHECKING:
+    from tests.conftest import OpenAITypes
 
 THOUGHT = "<|channel|>analysis<|message|>Easy.<|end|><|start|>assistant"
 PREAMBLE = "<|channel|>commentary<|message|>I look.<|end|><|start|>assistant"
@@ -124,6 +128,12 @@ def test_the_chat_message_has_the_ids_of_the_calls() -> None:
         "reasoning_content": "Easy.",
         "tool_calls": [{"id": "call_id", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
     }
+
+
+def test_the_real_client_takes_the_chat_message(openai_types: OpenAITypes) -> None:
+    """As the message of a response."""
+    message = to_chat_message(read(THOUGHT + PREAMBLE + CALL + "<|call|>"))
+    openai_types.validate("chat", "ChatCompletionMessage", message)
 
 
 @given(st.lists(st.integers(0, 50) | st.integers(200_000, 200_015) | st.integers(), max_size=30))

@@ -45,6 +45,7 @@ def test_the_section_is_that_of_the_format_guide() -> None:
     assert stated.section == (
         '# Response Formats\n\n## list\n\n// A list\n// of things.\n{"type":"object","properties":{"é":{}}}'
     )
+    assert ResponseFormat("list", {}, "Things.\n\n").section == ResponseFormat("list", {}, "Things.").section
     assert stated.appended_to("Be brief.") == f"Be brief.\n\n{stated.section}"
     assert stated.appended_to(None) == stated.appended_to("") == stated.section
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from canonical import conversations, exchange, functions, text_message, texts
-from hypothesis import given
+from canonical import characters, conversations, exchange, functions, text_message, texts, turns
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import harmony
@@ -25,6 +26,8 @@ from harmony import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from harmony.call_ids import NewId
     from tests.conftest import OpenAITypes
 
@@ -96,8 +99,9 @@ def normal_bodies(draw: st.DrawFn) -> Json:
         body["instructions"] = draw(st.text("ab \n", min_size=1))
     if declared := draw(functions):
         body["tools"] = [
-            {"type": "function", **{k: v for k, v in f.model_dump(exclude_none=True).items() if v != ""}}
-            for f in declared
+            {"type": "function", "strict": False, "parameters": None}
+            | {key: value for key, value in function.model_dump(exclude_none=True).items() if value != ""}
+            for function in declared
         ]
     if draw(st.booleans()):
         stated = {"type": "json_schema", "name": "p", "schema": {"type": "object", "properties": {}}}
@@ -131,10 +135,20 @@ def wild_bodies(draw: st.DrawFn) -> Json:
     return {"input": items, "instructions": draw(st.none() | maybe)}
 
 
+def texts_in(body: Json) -> Iterator[str]:
+    """Every text that a client sends."""
+    yield body["instructions"] or ""
+    for item in body["input"]:
+        content = item.get("content", [])
+        yield from [content] if isinstance(content, str) else (part["text"] for part in content)
+        yield from (item.get(field, "") for field in ("arguments", "output"))
+
+
 @given(wild_bodies())
-def test_what_clients_send_settles_after_one_conversion(body: Json) -> None:
-    """Converted back and forth again, a conversation made of any body stays the same."""
+def test_what_clients_send_is_all_said(body: Json) -> None:
+    """Not a character is lost beside newlines that join texts, and converted again it stays the same."""
     once = from_responses(body)
+    assert characters(once) == Counter("".join(texts_in(body)).replace("\n", ""))
     assert from_responses(to_responses(once)) == once
 
 
@@ -184,6 +198,14 @@ def test_reasoning_is_its_content_or_else_its_summary() -> None:
         text_message(Role.ASSISTANT, ["In short."], "analysis")
     ]
     assert said({"type": "reasoning", "summary": []}) == []
+
+
+def test_functions_are_not_strict_unless_stated() -> None:
+    """The API takes a missing `strict` for true, which not every schema is fit for; so it is written."""
+    (function,) = to_responses(from_responses({"input": "Hi", "tools": [{"type": "function", "name": "f"}]}))[
+        "tools"
+    ]
+    assert function == {"type": "function", "name": "f", "parameters": None, "strict": False}
 
 
 def test_the_output_of_a_completion_is_its_items() -> None:
@@ -247,24 +269,19 @@ def test_names_of_authors_cannot_be_said() -> None:
         to_responses([named])
 
 
-def test_the_real_client_takes_what_we_write(openai_types: OpenAITypes) -> None:
-    """Where the openai package is installed, its types validate our items and tools."""
-    body = to_responses(
-        from_responses(
-            {
-                "input": [
-                    {"role": "user", "content": "Hi"},
-                    thought("Hm."),
-                    call("1"),
-                    output("1"),
-                    {"role": "developer", "content": "B"},
-                    spoken("A"),
-                ],
-                "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}}],
-                "text": {"format": {"type": "json_schema", "name": "p", "schema": {}}},
-            }
-        )
-    )
-    for item in body["input"]:
-        openai_types.validate("responses", "ResponseInputItemParam", item)
-    openai_types.validate("responses", "ResponseTextConfigParam", body["text"])
+@settings(max_examples=30)
+@given(conversations())
+def test_the_real_client_takes_what_we_write(openai_types: OpenAITypes, conversation: Conversation) -> None:
+    """The types of the openai package accept the body of any conversation as that of a request."""
+    body = {"model": "gpt-oss-20b", **to_responses(conversation)}
+    openai_types.validate("responses.response_create_params", "ResponseCreateParamsNonStreaming", body)
+
+
+@given(turns())
+def test_the_items_of_a_completion_are_the_output_of_a_response(
+    openai_types: OpenAITypes, said: list[Message]
+) -> None:
+    """What the assistant says validates as output, not only as input."""
+    items = to_responses([message for message in said if message.author.role == Role.ASSISTANT])["input"]
+    for item in items:
+        openai_types.validate("responses", "ResponseOutputItem", item)

@@ -15,6 +15,7 @@ from talk import DEVELOPER, SYSTEM, analysis, call, final, messages, preamble, p
 from harmony import (
     Author,
     Conversation,
+    DeveloperContent,
     DropRule,
     HarmonyEncoding,
     Message,
@@ -23,11 +24,13 @@ from harmony import (
     Role,
     Segment,
     StreamableParser,
+    ToolDescription,
     Transcript,
     TranscriptError,
 )
 
 if TYPE_CHECKING:
+    from harmony.messages import SchemaProfile
     from tests.conftest import Oracle
 
 THINKING = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant"
@@ -133,6 +136,22 @@ def test_functions_that_come_later_are_told_of_in_the_system_message(encoding: H
     before = transcript.tokens
     transcript.append(DEVELOPER)
     assert transcript.tokens[: len(before)] == before
+
+
+@pytest.mark.parametrize("profile", ["exact", "faithful"])
+def test_functions_are_written_in_its_profile(encoding: HarmonyEncoding, profile: SchemaProfile) -> None:
+    """As rendering writes them, in a copy and in a restored transcript as well."""
+    schema = {"type": "object", "properties": {"x": {"const": 1}}}
+    content = DeveloperContent.new().with_function_tools([ToolDescription.new("f", "", schema)])
+    developer = Message.from_role_and_content(Role.DEVELOPER, content)
+    config = RenderConversationConfig(schema_profile=profile)
+    expected = encoding.render_conversation(Conversation.from_messages([SYSTEM, developer]), config)
+    transcript = Transcript(encoding, schema_profile=profile)
+    restored = Transcript.from_json(encoding, transcript.to_json())
+    for each in (transcript.copy(), restored, transcript):
+        each.append(SYSTEM, developer)
+        assert each.schema_profile == profile
+        assert each.tokens == expected
 
 
 def test_a_later_system_message_tells_of_functions(encoding: HarmonyEncoding) -> None:

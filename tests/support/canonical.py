@@ -1,5 +1,6 @@
 """Conversations in the normal form that conversions keep exactly: docs/conversions.md says what it is."""
 
+from collections import Counter
 from typing import Any
 
 from hypothesis import strategies as st
@@ -55,6 +56,16 @@ def text_message(role: Role, contents: list[str], channel: str | None = None) ->
     """A message of texts."""
     parts = [TextContent(text=text) for text in contents]
     return Message(author=Author(role=role), content=[*parts], channel=channel)
+
+
+def characters(conversation: Conversation) -> Counter[str]:
+    """Every character that is said behind the system message, without the newlines that join texts."""
+    contents = [content for message in conversation.messages[1:] for content in message.content]
+    said = (
+        content.text if isinstance(content, TextContent) else content.to_dict()["instructions"]
+        for content in contents
+    )
+    return Counter("".join(said).replace("\n", ""))
 
 
 def exchange(recipient: str, arguments: str, result: list[str] | None) -> list[Message]:
