@@ -55,16 +55,44 @@ def test_nothing_but_harmony_is_installed(installed: Path) -> None:
 
 
 def test_installed_files_are_complete(installed: Path) -> None:
-    """The wheel carries the vocabulary, the tiny model and the typing marker."""
+    """The wheel carries the vocabulary, the tiny model, the documentation and the typing marker."""
     harmony = installed / "harmony"
     for name in (
         "py.typed",
+        "docs/parsing.md",
         "runtime/tiny/model.safetensors",
         "runtime/tiny/config.json",
         "runtime/tiny/README.md",
     ):
         assert (harmony / name).is_file(), name
     assert any((harmony / "data").iterdir())
+
+
+def test_the_documentation_is_read_from_the_wheel(installed: Path, tmp_path: Path) -> None:
+    """A browser without a folder finds and opens the pages that were installed with it."""
+    program = """
+import asyncio
+import harmony
+from harmony.tools import Browser
+
+async def browse():
+    browser = Browser()
+    await browser.call("search", '{"query": "malformed stream"}')
+    return await browser.call("open", '{"id": 0}')
+
+print(harmony.__file__)
+print(asyncio.run(browse()))
+"""
+    shown = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout.startswith(str(installed))
+    assert "(local:///" in shown.stdout
 
 
 def test_the_readme_and_ci_run_one_command() -> None:

@@ -8,15 +8,29 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from harmony.errors import ToolError
+    from harmony.tools.browser import Browser
+    from harmony.tools.citations import Citation
     from harmony.tools.functions import FunctionTool, function
     from harmony.tools.python import Python
     from harmony.tools.tool import BuiltinTool, CallableTool, Tool
 
-__all__ = ["BuiltinTool", "CallableTool", "FunctionTool", "Python", "Tool", "ToolError", "function"]
+__all__ = [
+    "Browser",
+    "BuiltinTool",
+    "CallableTool",
+    "Citation",
+    "FunctionTool",
+    "Python",
+    "Tool",
+    "ToolError",
+    "function",
+]
 
 _HOMES = {
+    "Browser": "harmony.tools.browser",
     "BuiltinTool": "harmony.tools.tool",
     "CallableTool": "harmony.tools.tool",
+    "Citation": "harmony.tools.citations",
     "FunctionTool": "harmony.tools.functions",
     "Python": "harmony.tools.python",
     "Tool": "harmony.tools.tool",

@@ -3,6 +3,7 @@
 from typing import Protocol, runtime_checkable
 
 from harmony import ToolDescription, ToolNamespaceConfig
+from harmony.tools.citations import Citation
 
 
 @runtime_checkable
@@ -33,6 +34,22 @@ class CallableTool(Protocol):
 
     async def call(self, arguments: str) -> str:
         """Answer a call; `arguments` is JSON as sampled. Raises ToolError with a text for the model."""
+
+
+@runtime_checkable
+class CitableTool(Protocol):
+    """A tool that displays pages, which answers cite."""
+
+    def citations(self, answer: str) -> list[Citation]:
+        """The citations in an answer that name lines of a page that was displayed."""
+
+
+@runtime_checkable
+class FittedTool(Protocol):
+    """A tool that sizes its answers to the model."""
+
+    def fit(self, context_length: int) -> None:
+        """Expect a model whose context has `context_length` tokens."""
 
 
 Tool = BuiltinTool | CallableTool

@@ -62,7 +62,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _agent(options: argparse.Namespace) -> Agent:
     limits = Limits(turns=options.max_turns, tokens=options.max_tokens, seconds=options.timeout)
-    tools = tools_of(options.tools)
+    tools = tools_of(options)
     engine = _engine(options)
     return Agent(
         engine,

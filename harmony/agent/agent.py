@@ -93,6 +93,7 @@ class Agent:
         if self._engine is None:
             model = self._model
             self._engine = await asyncio.to_thread(load_engine, model) if isinstance(model, str) else model
+            self._toolbox.fit(self._engine.context_length)
         return self._engine
 
     async def aclose(self) -> None:
@@ -124,6 +125,7 @@ class Agent:
             completion.finish = "context"
         finally:
             run.add(completion)
+            run.citations = self._toolbox.citations(run.text)
         if run.stop_reason is None and completion.call is not None:
             yield ToolCalled(tool=completion.call.recipient, arguments=completion.call.arguments)
             yield await self._answer(run, completion.call, engine)

@@ -18,6 +18,7 @@ from harmony.agent.events import (
 )
 from harmony.recipients import is_call
 from harmony.runtime.generation import GeneratedToken, SamplingParams, TokenEngine
+from harmony.tools.citations import WholeCitations
 from harmony.transcript import Transcript
 
 
@@ -45,6 +46,7 @@ class Completion:
         self._sampling = sampling
         self._stop = encoding.stop_tokens_for_assistant_actions()
         self._parser = StreamableParser(encoding, Role.ASSISTANT, strict=False)
+        self._citations = WholeCitations()
         self._cached = 0
         self._repairs_told = 0
         self.finish: Literal["stop"] | StopReason | None = None
@@ -61,6 +63,8 @@ class Completion:
                 else:
                     for event in self._take(token):
                         yield event
+        if held := self._citations.flush():
+            yield TextDelta(text=held)
 
     @property
     def call(self) -> Call | None:
@@ -107,6 +111,8 @@ class Completion:
             yield Repaired(problem=repair.fault, assumed=repair.assumed)
         if parser.last_content_delta:
             yield from self._told(parser.last_content_delta)
+        if parser.state is not StreamState.CONTENT and (held := self._citations.flush()):
+            yield TextDelta(text=held)
 
     def _told(self, text: str) -> Iterator[Event]:
         parser = self._parser
@@ -121,8 +127,8 @@ class Completion:
             yield ReasoningDelta(text=text)
         elif channel == "commentary":
             yield CommentaryDelta(text=text)
-        else:
-            yield TextDelta(text=text)
+        elif shown := self._citations.feed(text):
+            yield TextDelta(text=shown)
 
 
 def _is_answer(message: Message) -> bool:

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from harmony.tools.citations import Citation
+
 StopReason = Literal["answer", "max_turns", "max_tokens", "timeout", "context"]
 
 
@@ -40,7 +42,7 @@ class CommentaryDelta(_Event):
 
 
 class TextDelta(_Event):
-    """More of the answer."""
+    """More of the answer; a citation comes whole, in one of them."""
 
     type: Literal["text_delta"] = "text_delta"
     text: str
@@ -73,13 +75,17 @@ class Repaired(_Event):
 
 
 class RunFinished(_Event):
-    """The last event. `text` is the answer, or what there was of it when `stop_reason` cut it off."""
+    """The last event. `text` is the answer, or what there was of it when `stop_reason` cut it off.
+
+    `citations` are those in the text that name a page which a tool has displayed.
+    """
 
     type: Literal["run_finished"] = "run_finished"
     text: str
     stop_reason: StopReason
     turns: int
     usage: Usage
+    citations: tuple[Citation, ...] = ()
 
 
 Event = Annotated[

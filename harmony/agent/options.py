@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from harmony.errors import UsageError
 from harmony.runtime.generation import SamplingParams
+from harmony.tools import browser
 from harmony.tools.functions import function
 from harmony.tools.python import Python
 from harmony.tools.tool import BuiltinTool, CallableTool, Tool
@@ -21,9 +22,13 @@ examples:
   python -m harmony.agent --model openai/gpt-oss-20b   a checkpoint from the Hugging Face hub
   python -m harmony.agent --model http://host:8000     a vLLM or llama.cpp server
   python -m harmony.agent --tools python,mine:add      python, and the function `add` of mine.py
+  python -m harmony.agent --tools browser "..."        answers from the documentation of this package
+  python -m harmony.agent --tools browser --docs docs  answers from a folder of documents
+  python -m harmony.agent --tools browser --search exa answers from the web
   echo "What is 2 + 2?" | python -m harmony.agent      the prompt from a pipe
 
-A server's key is read from HARMONY_API_KEY.
+A server's key is read from HARMONY_API_KEY; a search service's from EXA_API_KEY, YDC_API_KEY, TAVILY_API_KEY
+or BRAVE_API_KEY, the address of a SearXNG from SEARXNG_URL.
 Standard output carries the answer (with --json: one event a line); all else goes to standard error.
 exit status: 0 answered, 1 ended by a limit without an answer, 2 an error, 130 interrupted."""
 
@@ -57,8 +62,10 @@ def parser() -> argparse.ArgumentParser:
         "--tools",
         default="python",
         metavar="LIST",
-        help="python, module:function, several with commas, or none",
+        help="python, browser, module:function, several with commas, or none",
     )
+    add("--docs", metavar="FOLDER", help="what the browser reads (the documentation of this package)")
+    add("--search", metavar="NAME", help="let it search the web: searxng, exa, you, tavily or brave")
     add("--instructions", metavar="TEXT", help="what the developer message tells the model to do")
     add("--show-reasoning", action="store_true", help="show the model's reasoning, dimmed")
     add("--json", action="store_true", help="print every event as a line of JSON")
@@ -71,12 +78,15 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def tools_of(text: str) -> list[Tool]:
-    """The tools that `--tools` names. Raises UsageError."""
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    if names == ["none"]:
-        return []
-    return [Python() if name == "python" else _imported(name) for name in names]
+def tools_of(options: argparse.Namespace) -> list[Tool]:
+    """The tools that `--tools` names; a folder for the browser is indexed first.
+
+    Raises UsageError, and ToolError for a folder, a service, a key or an extra that is not there.
+    """
+    names = [name.strip() for name in options.tools.split(",") if name.strip()]
+    if "browser" not in names and (options.docs or options.search):
+        raise UsageError("--docs and --search are for the browser: add --tools browser")
+    return [] if names == ["none"] else [_tool(name, options) for name in names]
 
 
 def sampling_of(options: argparse.Namespace, defaults: SamplingParams) -> SamplingParams:
@@ -88,10 +98,37 @@ def sampling_of(options: argparse.Namespace, defaults: SamplingParams) -> Sampli
         raise UsageError(str(error).partition(":")[0]) from None
 
 
+def _tool(name: str, options: argparse.Namespace) -> Tool:
+    match name:
+        case "python":
+            return Python()
+        case "browser":
+            return browser.Browser(_pages(options))
+        case _:
+            return _imported(name)
+
+
+def _pages(options: argparse.Namespace) -> "browser.Backend":
+    """What the browser reads."""
+    if options.docs and options.search:
+        raise UsageError("--docs and --search exclude each other: the browser reads a folder or the web")
+    if options.search:
+        return browser.service(options.search)
+    if not options.docs:
+        return browser.bundled_docs()
+    local, update = browser.indexed(options.docs)
+    if not update.pages:
+        raise UsageError(f"--docs {options.docs}: no html, md, txt, rst or pdf file in it can be read")
+    if update.skipped:
+        command = f"python -m harmony.tools.browser index {options.docs}"
+        print(f"{len(update.skipped)} files cannot be read; {command} names them", file=sys.stderr)
+    return local
+
+
 def _imported(name: str) -> Tool:
     module, _, attribute = name.partition(":")
     if not attribute:
-        raise UsageError(f"there is no tool {name!r}: use python, none, or module:function")
+        raise UsageError(f"there is no tool {name!r}: use python, browser, none, or module:function")
     sys.path.insert(0, "")
     try:
         found = getattr(importlib.import_module(module), attribute)

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harmony.errors import SandboxUnavailableError, ToolError
-from harmony.tools.tool import BuiltinTool, CallableTool, Tool
+from harmony.tools.citations import Citation
+from harmony.tools.tool import BuiltinTool, CallableTool, CitableTool, FittedTool, Tool
 
 _FUNCTIONS = "functions."
 
@@ -49,6 +50,17 @@ class Toolbox:
             return Answer(author, f"Error: {error}", error=True)
         except Exception as error:
             return Answer(author, f"Error: {type(error).__name__}: {error}", error=True)
+
+    def fit(self, context_length: int) -> None:
+        """Tell the tools how many tokens the model's context has."""
+        for tool in self.builtin.values():
+            if isinstance(tool, FittedTool):
+                tool.fit(context_length)
+
+    def citations(self, answer: str) -> tuple[Citation, ...]:
+        """What an answer cites of the pages that its tools have displayed."""
+        citable = [tool for tool in self.builtin.values() if isinstance(tool, CitableTool)]
+        return tuple(citation for tool in citable for citation in tool.citations(answer))
 
     async def aclose(self) -> None:
         """End what the tools hold."""

@@ -9,6 +9,7 @@ from harmony import Message
 from harmony.agent.completion import Completion
 from harmony.agent.events import Event, RunFinished, StopReason, Usage
 from harmony.runtime.generation import SamplingParams
+from harmony.tools.citations import Citation
 from harmony.transcript import Transcript
 
 
@@ -28,13 +29,17 @@ class Limits:
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a run ended. Give `transcript` to the next run to go on with the conversation."""
+    """How a run ended. Give `transcript` to the next run to go on with the conversation.
+
+    `citations` are those in `text` that name a page which a tool has displayed.
+    """
 
     text: str
     stop_reason: StopReason
     turns: int
     usage: Usage
     transcript: Transcript
+    citations: tuple[Citation, ...] = ()
 
     @property
     def messages(self) -> list[Message]:
@@ -59,6 +64,7 @@ class Run:
         self.turns = 0
         self.text = ""
         self.usage = Usage()
+        self.citations: tuple[Citation, ...] = ()
 
     def __aiter__(self) -> AsyncGenerator[Event]:
         return self._events
@@ -72,7 +78,7 @@ class Run:
         """Raises RuntimeError while the run goes on."""
         if self.stop_reason is None:
             raise RuntimeError("The run has not ended: iterate over its events first.")
-        return RunResult(self.text, self.stop_reason, self.turns, self.usage, self.transcript)
+        return RunResult(self.text, self.stop_reason, self.turns, self.usage, self.transcript, self.citations)
 
     def seconds_left(self) -> float | None:
         """Until the run's time is up; None when it has no limit."""
@@ -107,4 +113,10 @@ class Run:
             async with aclosing(step(self)) as events:
                 async for event in events:
                     yield event
-        yield RunFinished(text=self.text, stop_reason=self.stop_reason, turns=self.turns, usage=self.usage)
+        yield RunFinished(
+            text=self.text,
+            stop_reason=self.stop_reason,
+            turns=self.turns,
+            usage=self.usage,
+            citations=self.citations,
+        )

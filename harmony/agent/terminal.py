@@ -75,6 +75,8 @@ class Plain:
                 self._dim(f"(malformed output repaired: {event.problem}; {event.assumed})")
             case RunFinished():
                 self._continue(None)
+                for source in _sources(event):
+                    self._dim(source)
                 if event.stop_reason != "answer":
                     self._aside.print(Text(_STOPPED[event.stop_reason], style="yellow"))
 
@@ -94,3 +96,15 @@ def _shortened(output: str) -> list[str]:
     if len(lines) <= _SHOWN_LINES:
         return lines
     return [*lines[:_SHOWN_LINES], f"… {len(lines) - _SHOWN_LINES} more lines"]
+
+
+def _sources(event: RunFinished) -> list[str]:
+    """What the citations stand for, as in `【1†L3-L5】 Title, local:///page.md, lines 3-5`; each once."""
+    sources = []
+    for citation in event.citations:
+        source = f"{event.text[citation.start : citation.end]} {citation.title}, {citation.url}"
+        if citation.lines is not None:
+            first, last = citation.lines
+            source += f", line {first}" if first == last else f", lines {first}-{last}"
+        sources.append(source)
+    return list(dict.fromkeys(sources))

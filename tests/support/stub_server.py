@@ -11,11 +11,12 @@ from typing import Any
 
 @dataclass
 class Server:
-    """What a stub answers at each path, and what it heard."""
+    """What a stub answers at each path, and what it heard; `heads` are methods and header fields."""
 
     answers: dict[str, Any]
     requests: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     authorization: list[str | None] = field(default_factory=list)
+    heads: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     gone: threading.Event = field(default_factory=threading.Event)
     url: str = ""
 
@@ -37,6 +38,7 @@ def serve(answers: dict[str, Any]) -> Iterator[Server]:
         def reply(self, body: dict[str, Any]) -> None:
             server.requests.append((self.path, body))
             server.authorization.append(self.headers["Authorization"])
+            server.heads.append((self.command, {name.lower(): v for name, v in self.headers.items()}))
             answer = server.answers.get(self.path, (404, {"error": {"message": "not found"}}))
             answer = answer(body) if callable(answer) else answer
             if isinstance(answer, tuple):

@@ -26,3 +26,18 @@ def test_importing_loads_no_tool() -> None:
     code = "import sys, harmony.tools; print({'pydantic', 'jsonschema', 'subprocess'} & set(sys.modules))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout == "set()\n"
+
+
+def test_the_browser_asks_for_its_extra() -> None:
+    """Without lxml and pypdf the error says what to install; the rest of the tools does not need them."""
+    code = """
+import sys
+sys.modules |= {"lxml": None, "pypdf": None}
+from harmony.tools import Python, ToolError
+try:
+    from harmony.tools import Browser
+except ToolError as error:
+    print(error)
+"""
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout == "the browser needs lxml and pypdf: pip install 'gpt-oss-harmony[browser]'\n"
