@@ -1,0 +1,90 @@
+"""`python -m harmony.server`: serve a model to clients of OpenAI."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import NoReturn
+
+from harmony.errors import HarmonyError, UsageError
+from harmony.runtime.models import load_engine
+from harmony.tools.python import Python
+
+_EPILOG = """\
+examples:
+  python -m harmony.server                             the bundled demonstration model, on 127.0.0.1:8000
+  python -m harmony.server --model ./gpt-oss-20b --tools python
+
+With HARMONY_SERVER_KEY in the environment, clients must send that key; HARMONY_API_KEY is the key for a
+model that is itself on a server.
+exit status: 0 stopped, 2 an error."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see --help)")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the result is its exit status."""
+    try:
+        options = _parser().parse_args(arguments)
+        if missing := [name for name in ("starlette", "uvicorn") if find_spec(name) is None]:
+            raise UsageError(f"the server needs {', '.join(missing)}: pip install 'gpt-oss-harmony[server]'")
+        _serve(options)
+    except HarmonyError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _serve(options: argparse.Namespace) -> None:
+    import uvicorn
+
+    from harmony.server.app import create_app
+    from harmony.server.serving import Limits
+
+    api_key = os.environ.get("HARMONY_SERVER_KEY")
+    if options.host not in ("127.0.0.1", "::1", "localhost") and not api_key:
+        raise UsageError(f"on {options.host} others can reach the model; set HARMONY_SERVER_KEY to a key")
+    try:
+        engine = load_engine(
+            options.model,
+            device=options.device,
+            context_length=options.context,
+            api_key=os.environ.get("HARMONY_API_KEY"),
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    app = create_app(
+        engine,
+        tools=(lambda: [Python()]) if options.tools == "python" else (lambda: ()),
+        api_key=api_key,
+        limits=Limits(requests=options.queue),
+    )
+    print(f"serving {engine.name} on http://{options.host}:{options.port}/v1", file=sys.stderr)
+    uvicorn.run(app, host=options.host, port=options.port, log_level="warning", limit_concurrency=1024)
+
+
+def _parser() -> argparse.ArgumentParser:
+    p = _Parser(
+        prog="python -m harmony.server",
+        description="Serve a gpt-oss model: the Responses API and Chat Completions.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = p.add_argument
+    add("--model", default="tiny", help="tiny (bundled), a folder, a hub name, or a server's URL")
+    add("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
+    add("--port", type=int, default=8000, help="the port to listen on (8000)")
+    add("--tools", choices=("none", "python"), default="none", help="built-in tools that run here (none)")
+    add("--context", type=int, metavar="N", help="the most tokens of prompt and answer (the model's own)")
+    add("--device", metavar="NAME", help="cpu or cuda (cuda where there is one)")
+    add("--queue", type=int, default=64, metavar="N", help="requests that run or wait; more get 429 (64)")
+    return p
+
+
+if __name__ == "__main__":
+    sys.exit(main())

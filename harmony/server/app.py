@@ -1,0 +1,138 @@
+"""The application: paths, the key, and what a refused request gets."""
+
+from __future__ import annotations
+
+import hmac
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from harmony.errors import HarmonyError, RequestError
+from harmony.server.schemas import openapi
+from harmony.server.serving import Limits, Serving
+from harmony.server.wire import EventStream, error_response, read_json, unless_left
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from harmony.runtime.generation import TokenEngine
+    from harmony.server.requests import Api
+    from harmony.server.serving import NewTools
+
+_OPEN: Final = {"/health", "/openapi.json"}
+
+
+def create_app(
+    engine: TokenEngine,
+    *,
+    tools: NewTools = lambda: (),
+    api_key: str | None = None,
+    limits: Limits | None = None,
+) -> Starlette:
+    """An ASGI application that serves `engine`, and closes it when it shuts down.
+
+    `tools` makes the built-in tools of a request, which end with it. With an `api_key`, every request but
+    for /health must bear it.
+
+    >>> uvicorn.run(create_app(load_engine("tiny"), tools=lambda: [Python()]))
+    """
+    serving = Serving(engine, tools, limits or Limits())
+    card = {"id": engine.name, "object": "model", "created": int(time.time()), "owned_by": "gpt-oss-harmony"}
+    document = openapi(needs_key=api_key is not None)
+
+    async def models(request: Request) -> Response:
+        return JSONResponse({"object": "list", "data": [card]})
+
+    async def model(request: Request) -> Response:
+        if request.path_params["model"] != engine.name:
+            raise RequestError("there is no such model", status=404, code="model_not_found", param="model")
+        return JSONResponse(card)
+
+    async def health(request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def described(request: Request) -> Response:
+        return JSONResponse(document)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        await engine.aclose()
+
+    app = Starlette(
+        routes=[
+            Route("/v1/responses", _Answers(serving, "responses"), methods=["POST"]),
+            Route("/v1/chat/completions", _Answers(serving, "chat"), methods=["POST"]),
+            Route("/v1/models", models),
+            Route("/v1/models/{model:path}", model),
+            Route("/health", health),
+            Route("/openapi.json", described),
+        ],
+        exception_handlers={RequestError: _refused, HarmonyError: _unfit, HTTPException: _not_found},
+        lifespan=lifespan,
+    )
+    if api_key is not None:
+        app.add_middleware(_Key, api_key=api_key)
+    return app
+
+
+class _Answers:
+    """Reads a request, waits for a seat, and answers."""
+
+    def __init__(self, serving: Serving, api: Api) -> None:
+        self._serving = serving
+        self._api = api
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        body = await read_json(request, self._serving.limits.body_bytes)
+        with self._serving.seat():
+            answering = await self._serving.answer(self._api, body)
+            response = (
+                EventStream(answering.stream())
+                if answering.asked.stream
+                else await unless_left(request, answering.whole())
+            )
+            await response(scope, receive, send)
+
+
+class _Key:
+    """Lets in who bears the key."""
+
+    def __init__(self, app: ASGIApp, api_key: str) -> None:
+        self._app = app
+        self._expected = f"Bearer {api_key}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        if scope["type"] == "http" and scope["path"] not in _OPEN:
+            given = dict(scope["headers"]).get(b"authorization", b"")
+            if not hmac.compare_digest(given, self._expected):
+                problem = "send the server's key as Authorization: Bearer KEY"
+                app = error_response(RequestError(problem, status=401, code="invalid_api_key"))
+        await app(scope, receive, send)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestError)
+    return error_response(error)
+
+
+async def _unfit(request: Request, error: Exception) -> Response:
+    """What the format cannot express: a lone surrogate, a schema that is none."""
+    return error_response(RequestError(str(error)))
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    response: Any = error_response(RequestError(error.detail, status=error.status_code))
+    response.headers.update(error.headers or {})
+    return response if isinstance(response, Response) else Response()

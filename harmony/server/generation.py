@@ -1,0 +1,226 @@
+"""What a request has the model generate: messages as they open, grow and close, built-in tools in between."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal
+
+from harmony import Author, Message, Role, StreamableParser, StreamState, TextContent, load_encoding
+from harmony.agent.events import Usage
+from harmony.agent.routing import Answer
+from harmony.errors import ContextLengthError
+from harmony.recipients import called_tool, name_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Collection, Iterator
+
+    from harmony.agent.routing import Toolbox
+    from harmony.runtime.generation import SamplingParams, TokenEngine
+    from harmony.transcript import Transcript
+
+Kind = Literal["reasoning", "commentary", "final", "call", "builtin"]
+
+_KINDS: Final[dict[str | None, Kind]] = {"analysis": "reasoning", "commentary": "commentary"}
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A message begins; `name` is the called function, or the address of a built-in tool that runs here."""
+
+    kind: Kind
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """More text of the message that is open."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The message is over; it is not `complete` when a limit cut it off."""
+
+    text: str
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """What the built-in tool that was called last answered."""
+
+    text: str
+
+
+Step = Opened | Delta | Closed | Returned
+
+
+class Generation:
+    """Continues a transcript until the model answers, calls a function of the client, or meets a limit.
+
+    Calls of built-in tools are answered here, and so are those of tools that nobody has. `finish` is
+    "length" where a limit of tokens, context or `turns` ended it.
+    """
+
+    def __init__(
+        self,
+        engine: TokenEngine,
+        transcript: Transcript,
+        sampling: SamplingParams,
+        functions: Collection[str],
+        toolbox: Toolbox,
+        turns: int,
+    ) -> None:
+        self._engine = engine
+        self._sampling = sampling
+        self.functions = functions
+        self._toolbox = toolbox
+        self._turns = turns
+        self._stop = load_encoding().stop_tokens_for_assistant_actions()
+        self._called: Message | None = None
+        self.transcript = transcript
+        self.usage = Usage()
+        self.finish: Literal["stop", "length"] = "length"
+
+    async def steps(self) -> AsyncGenerator[Step]:
+        """What happens, in order. Raises ContextLengthError and EngineError."""
+        for turn in range(self._turns):
+            try:
+                async with aclosing(self._turn()) as steps:
+                    async for step in steps:
+                        yield step
+            except ContextLengthError:
+                if turn == 0:
+                    raise
+                self.finish = "length"
+                return
+            if self._called is None:
+                return
+            answer = await self._answer(self._called)
+            yield Returned(answer.text)
+            self.finish = "length"
+            if self._left() == 0:
+                return
+
+    def is_functions(self, recipient: str) -> bool:
+        """Whether a call goes to a function of the client."""
+        return not self.is_builtin(recipient) and name_of(recipient, self.functions) in self.functions
+
+    def is_builtin(self, recipient: str) -> bool:
+        """Whether a call goes to a built-in tool that runs here."""
+        return recipient.partition(".")[0] in self._toolbox.builtin
+
+    def _left(self) -> int | None:
+        limit = self._sampling.max_tokens
+        return None if limit is None else limit - self.usage.completion_tokens
+
+    async def _turn(self) -> AsyncGenerator[Step]:
+        """What the model samples up to a call or an answer."""
+        prompt, cached = self.transcript.prompt, 0
+        sampling = replace(self._sampling, max_tokens=self._left())
+        reading = _Reading(self)
+        try:
+            async with aclosing(self._engine.generate(prompt, sampling, stop=self._stop)) as tokens:
+                async for token in tokens:
+                    cached = token.cached_tokens
+                    for step in reading.take(token.token):
+                        yield step
+                    if token.finish_reason is not None:
+                        self.finish = token.finish_reason
+                        break
+            for step in reading.end():
+                yield step
+        finally:
+            reading.append_to(self.transcript)
+            self.usage = reading.added_to(self.usage, len(prompt), cached)
+        self._called = reading.called if self.finish == "stop" else None
+
+    async def _answer(self, call: Message) -> Answer:
+        recipient = call.recipient or ""
+        if self.is_builtin(recipient):
+            answer = await self._toolbox.call(recipient, text_of(call))
+        else:
+            known = ", ".join([*self._toolbox.names, *(f"functions.{name}" for name in self.functions)])
+            text = f"Error: There is no tool {recipient!r}. Available tools: {known or 'none'}."
+            answer = Answer(recipient, text, error=True)
+        message = Message.from_author_and_content(Author.new(Role.TOOL, answer.author), answer.text)
+        message = message.with_channel(call.channel or "commentary").with_recipient("assistant")
+        self.transcript.append(message)
+        return answer
+
+
+class _Reading:
+    """The messages in the tokens of one turn."""
+
+    def __init__(self, generation: Generation) -> None:
+        self._parser = StreamableParser(load_encoding(), Role.ASSISTANT, strict=False)
+        self._generation = generation
+        self._open: Opened | None = None
+        self._closed = 0
+
+    def take(self, token: int) -> Iterator[Step]:
+        parser = self._parser.process(token)
+        if len(parser.parsed_messages) > self._closed:
+            yield from self._close()
+        elif parser.state is StreamState.CONTENT:
+            if self._open is None:
+                header = Message(
+                    author=Author(role=parser.current_role or Role.ASSISTANT),
+                    channel=parser.current_channel,
+                    recipient=parser.current_recipient,
+                )
+                self._open = self._opened(header)
+                yield self._open
+            if parser.last_content_delta:
+                yield Delta(parser.last_content_delta)
+
+    def end(self) -> Iterator[Step]:
+        """Close what a limit cut off, without a header that was cut off."""
+        if self._parser.state is StreamState.CONTENT:
+            self._parser.process_eos()
+            yield from self._close()
+
+    @property
+    def called(self) -> Message | None:
+        """The call that ended the turn, if it is ours to answer."""
+        last = self._parser.parsed_messages[-1:]
+        if not last or (recipient := called_tool(last[0].message)) is None:
+            return None
+        return None if self._generation.is_functions(recipient) else last[0].message
+
+    def append_to(self, transcript: Transcript) -> None:
+        if parsed := self._parser.parsed_messages:
+            transcript.append_sampled(self._parser.tokens[: parsed[-1].span.stop], parsed)
+
+    def added_to(self, usage: Usage, prompt: int, cached: int) -> Usage:
+        thought = (p.span for p in self._parser.parsed_messages if p.message.channel == "analysis")
+        return Usage(
+            prompt_tokens=usage.prompt_tokens + prompt,
+            cached_tokens=usage.cached_tokens + cached,
+            completion_tokens=usage.completion_tokens + len(self._parser.tokens),
+            reasoning_tokens=usage.reasoning_tokens + sum(map(len, thought)),
+        )
+
+    def _close(self) -> Iterator[Step]:
+        parsed = self._parser.parsed_messages[self._closed]
+        self._closed += 1
+        if self._open is None:
+            yield self._opened(parsed.message)
+        if self._parser.last_content_delta:
+            yield Delta(self._parser.last_content_delta)
+        yield Closed(text_of(parsed.message), complete=parsed.ending is not None)
+        self._open = None
+
+    def _opened(self, message: Message) -> Opened:
+        if (recipient := called_tool(message)) is None:
+            return Opened(_KINDS.get(message.channel, "final"))
+        if self._generation.is_functions(recipient):
+            return Opened("call", name_of(recipient, self._generation.functions))
+        return Opened("builtin", recipient if self._generation.is_builtin(recipient) else "")
+
+
+def text_of(message: Message) -> str:
+    """The text of a message."""
+    return "".join(content.text for content in message.content if isinstance(content, TextContent))

@@ -1,0 +1,177 @@
+"""What a request asks for, read from its body; refused is what would silently be answered otherwise."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from jsonschema import Draft202012Validator
+
+from harmony import SystemContent, from_chat, from_responses
+from harmony.errors import ConversionError, RequestError
+from harmony.server.schemas import CHAT_REQUEST, RESPONSES_REQUEST
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from harmony import Conversation
+    from harmony.runtime.generation import SamplingParams, TokenEngine
+
+Api = Literal["responses", "chat"]
+Json = dict[str, Any]
+
+_log = logging.getLogger("harmony.server")
+
+_VALIDATORS: Final = {
+    "responses": Draft202012Validator(RESPONSES_REQUEST),
+    "chat": Draft202012Validator(CHAT_REQUEST),
+}
+_CONVERT: Final = {"responses": from_responses, "chat": from_chat}
+_SAID_IN: Final = {"responses": "input", "chat": "messages"}
+
+_NEUTRAL: Final[Mapping[str, tuple[object, ...]]] = {
+    "n": (1,),
+    "stop": ("", []),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "frequency_penalty": (0,),
+    "presence_penalty": (0,),
+    "logit_bias": ({},),
+    "background": (False,),
+    "conversation": (),
+    "prompt": (),
+    "functions": ([],),
+    "audio": (),
+}
+"""What is not served, with the values that ask for nothing."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A request: its body, with what came before by `previous_response_id`, and what it means."""
+
+    api: Api
+    body: Json
+    conversation: Conversation
+    sampling: SamplingParams
+
+    @property
+    def stream(self) -> bool:
+        return self.body.get("stream") is True
+
+    @property
+    def include_usage(self) -> bool:
+        return (self.body.get("stream_options") or {}).get("include_usage") is True
+
+    @property
+    def tools(self) -> list[Json]:
+        """The functions of the client, as it described them."""
+        return self.body.get("tools") or []
+
+    @property
+    def functions(self) -> frozenset[str]:
+        """The names of the functions."""
+        described = (tool if self.api == "responses" else tool["function"] for tool in self.tools)
+        return frozenset(function["name"] for function in described)
+
+    @property
+    def effort(self) -> str | None:
+        """The reasoning effort."""
+        opening = self.conversation.messages[0].content[0]
+        assert isinstance(opening, SystemContent)
+        return opening.reasoning_effort and opening.reasoning_effort.lower()
+
+    def items_after(self, said: list[Json]) -> list[Json]:
+        """What a client sends back of the conversation once the assistant has `said` this."""
+        return [*_items(self.body[_SAID_IN[self.api]]), *said]
+
+    def conversation_after(self, said: list[Json], system: SystemContent) -> Conversation:
+        """The conversation as it will come back."""
+        field = _SAID_IN[self.api]
+        return _convert(self.api, {**self.body, field: self.items_after(said)}, system)
+
+
+def read_request(
+    api: Api, body: Json, before: list[Json], system: SystemContent, engine: TokenEngine
+) -> Asked:
+    """What a body asks for, after the items `before`. Raises RequestError, ConversionError, RenderError."""
+    body = _only_functions(body)
+    refuse_unenforceable(body, engine)
+    if before:
+        body["input"] = [*before, *_items(body["input"])]
+    return Asked(api, body, _convert(api, body, system), _sampling(body, engine.default_sampling))
+
+
+def validate(api: Api, body: Json, served: str) -> None:
+    """Check the fields themselves. Raises RequestError."""
+    error = next(_VALIDATORS[api].iter_errors(body), None)
+    if error is not None:
+        param = ".".join(map(str, error.absolute_path)) or None
+        message = error.message if len(error.message) < 200 else f"does not fit {error.validator}"
+        raise RequestError(f"{param or 'the body'}: {message}", param=param)
+    for field, neutral in _NEUTRAL.items():
+        value = body.get(field)
+        if value is not None and value not in neutral:
+            raise RequestError(f"{field} is not supported here; leave it out", param=field)
+    if body["model"] != served:
+        raise RequestError(
+            f"there is no model {body['model']!r:.100}; this server has {served!r}",
+            status=404,
+            code="model_not_found",
+            param="model",
+        )
+
+
+def refuse_unenforceable(body: Json, engine: TokenEngine) -> None:
+    """Refuse what only a grammar can promise, as no engine keeps to one yet. Raises RequestError."""
+    response_format = body.get("response_format") or (body.get("text") or {}).get("format") or {}
+    param = "response_format" if "response_format" in body else "text.format"
+    details = response_format.get("json_schema") or response_format
+    if response_format.get("type") == "json_schema" and details.get("strict") is True:
+        raise RequestError(
+            f"{engine.name} cannot enforce a schema; send strict: false, which tells the model of it alone",
+            code="unsupported_value",
+            param=param,
+        )
+    choice = body.get("tool_choice")
+    if choice not in (None, "auto", "none"):
+        raise RequestError(
+            f"{engine.name} cannot be made to call a tool; use auto or none",
+            code="unsupported_value",
+            param="tool_choice",
+        )
+
+
+def _items(given: str | list[Json]) -> list[Json]:
+    return [{"role": "user", "content": given}] if isinstance(given, str) else given
+
+
+def _only_functions(body: Json) -> Json:
+    """The body without the tools and items of hosted tools, which are this server's own business."""
+    body = {key: value for key, value in body.items() if value is not None}
+    if tools := body.pop("tools", None):
+        kept = [tool for tool in tools if tool.get("type") == "function"]
+        for tool in tools:
+            if tool.get("type") != "function":
+                _log.info("ignored a tool of type %.100r", tool.get("type"))
+        if kept and body.get("tool_choice") != "none":
+            body["tools"] = kept
+    if isinstance(items := body.get("input"), list):
+        body["input"] = [item for item in items if item.get("type") != "code_interpreter_call"]
+    return body
+
+
+def _convert(api: Api, body: Json, system: SystemContent) -> Conversation:
+    body = _only_functions(body)
+    try:
+        return _CONVERT[api](body, system=system)
+    except ConversionError as error:
+        raise RequestError(str(error), param=error.path) from error
+
+
+def _sampling(body: Json, defaults: SamplingParams) -> SamplingParams:
+    limits = (body.get(key) for key in ("max_output_tokens", "max_completion_tokens", "max_tokens"))
+    given = {key: body.get(key) for key in ("temperature", "top_p", "seed")}
+    given["max_tokens"] = next((limit for limit in limits if limit is not None), None)
+    return replace(defaults, **{key: value for key, value in given.items() if value is not None})

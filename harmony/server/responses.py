@@ -1,0 +1,216 @@
+"""A generation in the words of the Responses API: items and events in the official order.
+
+Source: https://platform.openai.com/docs/api-reference/responses-streaming.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from harmony.call_ids import random_id
+from harmony.server.generation import Closed, Delta, Opened, Returned
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from harmony.agent.events import Usage
+    from harmony.server.generation import Generation, Step
+    from harmony.server.requests import Asked
+
+Json = dict[str, Any]
+
+_PARTS: Final = {"reasoning": "reasoning_text", "commentary": "output_text", "final": "output_text"}
+_PHASES: Final = {"commentary": "commentary", "final": "final_answer"}
+
+
+class ResponseWriter:
+    """Writes one response: every step of a generation becomes events, and the items grow with them."""
+
+    named_events = True
+
+    def __init__(self, asked: Asked) -> None:
+        body = asked.body
+        self._sequence = 0
+        self._opened: Opened | None = None
+        self._output: list[Json] = []
+        self.id = random_id("resp")
+        self.body: Json = {
+            "id": self.id,
+            "object": "response",
+            "created_at": int(time.time()),
+            "status": "in_progress",
+            "background": False,
+            "error": None,
+            "incomplete_details": None,
+            "instructions": body.get("instructions"),
+            "max_output_tokens": body.get("max_output_tokens"),
+            "metadata": body.get("metadata") or {},
+            "model": body["model"],
+            "output": self._output,
+            "parallel_tool_calls": False,
+            "previous_response_id": body.get("previous_response_id"),
+            "reasoning": {"effort": asked.effort, "summary": None},
+            "store": body.get("store") is not False,
+            "temperature": asked.sampling.temperature,
+            "text": {"format": {"type": "text"}, **(body.get("text") or {})},
+            "tool_choice": body.get("tool_choice") or "auto",
+            "tools": [{"strict": False, **tool} for tool in asked.tools],
+            "top_p": asked.sampling.top_p,
+            "truncation": "disabled",
+            "usage": None,
+        }
+
+    @property
+    def said(self) -> list[Json]:
+        """The items that a client would send back."""
+        return self._output
+
+    def begin(self) -> Iterator[Json]:
+        for kind in ("response.created", "response.in_progress"):
+            yield self._event(kind, response={**self.body, "output": []})
+
+    def take(self, step: Step) -> Iterator[Json]:
+        match step:
+            case Opened():
+                self._opened = step
+                yield from self._open(step)
+            case Delta(text):
+                yield from self._grow(text)
+            case Closed():
+                yield from self._close(step)
+            case Returned(text):
+                yield from self._returned(text)
+
+    def finish(self, generation: Generation) -> Iterator[Json]:
+        cut = generation.finish == "length"
+        self.body["status"] = "incomplete" if cut else "completed"
+        self.body["completed_at"] = None if cut else int(time.time())
+        if cut:
+            self.body["incomplete_details"] = {"reason": "max_output_tokens"}
+        self.body["usage"] = _usage(generation.usage)
+        yield self._event(f"response.{self.body['status']}", response=self.body)
+
+    def fail(self, message: str) -> Iterator[Json]:
+        self.body["status"] = "failed"
+        self.body["error"] = {"code": "server_error", "message": message}
+        yield self._event("response.failed", response=self.body)
+
+    def _event(self, kind: str, **fields: Any) -> Json:
+        event = {"type": kind, "sequence_number": self._sequence, **fields}
+        self._sequence += 1
+        return event
+
+    def _at_item(self, kind: str, **fields: Any) -> Json:
+        place = {"item_id": self._output[-1]["id"], "output_index": len(self._output) - 1}
+        return self._event(kind, **place, **fields)
+
+    def _at_part(self, kind: str, **fields: Any) -> Json:
+        return self._at_item(kind, content_index=0, **fields)
+
+    def _open(self, opened: Opened) -> Iterator[Json]:
+        if opened.kind == "builtin" and opened.name != "python":
+            return
+        item = _new_item(opened)
+        self._output.append(item)
+        index = len(self._output) - 1
+        yield self._event("response.output_item.added", output_index=index, item={**item})
+        if opened.kind == "builtin":
+            yield self._at_item("response.code_interpreter_call.in_progress")
+        elif opened.kind != "call":
+            yield self._at_part("response.content_part.added", part=_part(opened, ""))
+
+    def _grow(self, text: str) -> Iterator[Json]:
+        match self._opened:
+            case Opened("call"):
+                yield self._at_item("response.function_call_arguments.delta", delta=text)
+            case Opened("builtin", "python"):
+                yield self._at_item("response.code_interpreter_call_code.delta", delta=text)
+            case Opened("reasoning"):
+                yield self._at_part("response.reasoning_text.delta", delta=text)
+            case Opened("final" | "commentary"):
+                yield self._at_part("response.output_text.delta", delta=text, logprobs=[])
+
+    def _close(self, closed: Closed) -> Iterator[Json]:
+        opened, text = self._opened, closed.text
+        if opened is None or (opened.kind == "builtin" and opened.name != "python"):
+            return
+        item = self._output[-1]
+        match opened.kind:
+            case "call":
+                item["arguments"] = text
+                name = opened.name
+                yield self._at_item("response.function_call_arguments.done", arguments=text, name=name)
+            case "builtin":
+                item["code"] = text
+                yield self._at_item("response.code_interpreter_call_code.done", code=text)
+                if closed.complete:
+                    yield self._at_item("response.code_interpreter_call.interpreting")
+                    return
+            case _:
+                item["content"] = [_part(opened, text)]
+                if opened.kind == "reasoning":
+                    yield self._at_part("response.reasoning_text.done", text=text)
+                else:
+                    yield self._at_part("response.output_text.done", text=text, logprobs=[])
+                yield self._at_part("response.content_part.done", part=item["content"][0])
+        item["status"] = "completed" if closed.complete else "incomplete"
+        yield self._event("response.output_item.done", output_index=len(self._output) - 1, item=item)
+
+    def _returned(self, text: str) -> Iterator[Json]:
+        if self._opened != Opened("builtin", "python"):
+            return
+        item = self._output[-1]
+        item["status"] = "completed"
+        item["outputs"] = [{"type": "logs", "logs": text}]
+        yield self._at_item("response.code_interpreter_call.completed")
+        yield self._event("response.output_item.done", output_index=len(self._output) - 1, item=item)
+
+
+def _new_item(opened: Opened) -> Json:
+    match opened.kind:
+        case "call":
+            return {
+                "type": "function_call",
+                "id": random_id("fc"),
+                "call_id": random_id("call"),
+                "name": opened.name,
+                "arguments": "",
+                "status": "in_progress",
+            }
+        case "builtin":
+            return {
+                "type": "code_interpreter_call",
+                "id": random_id("ci"),
+                "code": "",
+                "container_id": "local",
+                "outputs": [],
+                "status": "in_progress",
+            }
+        case "reasoning":
+            item = {"type": "reasoning", "id": random_id("rs"), "summary": [], "content": []}
+            return {**item, "status": "in_progress"}
+        case _:
+            return {
+                "type": "message",
+                "id": random_id("msg"),
+                "role": "assistant",
+                "phase": _PHASES[opened.kind],
+                "content": [],
+                "status": "in_progress",
+            }
+
+
+def _part(opened: Opened, text: str) -> Json:
+    part: Json = {"type": _PARTS[opened.kind], "text": text}
+    return part if opened.kind == "reasoning" else {**part, "annotations": [], "logprobs": []}
+
+
+def _usage(usage: Usage) -> Json:
+    return {
+        "input_tokens": usage.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
+        "output_tokens": usage.completion_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "total_tokens": usage.prompt_tokens + usage.completion_tokens,
+    }

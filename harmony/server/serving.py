@@ -1,0 +1,190 @@
+"""Requests on one engine: how many at once, what runs for each, what is kept for the next.
+
+The engine takes turns or batches as it can; its queue is first come, first served, turn by turn, so that
+a request whose tool runs holds up no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.responses import JSONResponse
+
+from harmony import SystemContent
+from harmony.agent.routing import Toolbox
+from harmony.errors import HarmonyError, RequestError
+from harmony.server.chat import ChatWriter
+from harmony.server.generation import Generation
+from harmony.server.requests import Asked, read_request, validate
+from harmony.server.responses import ResponseWriter
+from harmony.server.store import Bounded, Transcripts
+from harmony.server.wire import sse
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from starlette.responses import Response
+
+    from harmony import Transcript
+    from harmony.runtime.generation import TokenEngine
+    from harmony.server.requests import Api
+    from harmony.tools.tool import BuiltinTool
+
+Json = dict[str, Any]
+Writer = ResponseWriter | ChatWriter
+NewTools = Callable[[], Sequence["BuiltinTool"]]
+
+_WRITERS: Final[dict[str, type[ResponseWriter] | type[ChatWriter]]] = {
+    "responses": ResponseWriter,
+    "chat": ChatWriter,
+}
+_RENDERED_ASIDE: Final = 20_000  # characters, from which on rendering is left to a thread
+
+_log = logging.getLogger("harmony.server")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What bounds the server: requests that run or wait, a body, turns of a request, what is remembered.
+
+    `kept_tokens` are those of transcripts, `kept_items` the characters of responses that a
+    `previous_response_id` can name, both in memory.
+    """
+
+    requests: int = 64
+    body_bytes: int = 4 * 2**20
+    turns: int = 20
+    kept_tokens: int = 4_000_000
+    kept_items: int = 64_000_000
+
+
+class Serving:
+    """One engine, and the requests that it answers; `new_tools` makes the built-in tools of each."""
+
+    def __init__(self, engine: TokenEngine, new_tools: NewTools, limits: Limits) -> None:
+        self.engine = engine
+        self.limits = limits
+        self._new_tools = new_tools
+        self._running = 0
+        self._transcripts = Transcripts(limits.kept_tokens)
+        self._responses: Bounded[list[Json]] = Bounded(limits.kept_items)
+
+    @contextmanager
+    def seat(self) -> Iterator[None]:
+        """A place among the requests that run or wait. Raises RequestError when all are taken."""
+        if self._running >= self.limits.requests:
+            raise RequestError(
+                f"{self._running} requests are running or waiting; try again in a moment",
+                status=429,
+                code="rate_limit_exceeded",
+            )
+        self._running += 1
+        try:
+            yield
+        finally:
+            self._running -= 1
+
+    async def answer(self, api: Api, body: Json) -> Answering:
+        """A request that is read, rendered and ready to run. Raises RequestError, HarmonyError."""
+        validate(api, body, self.engine.name)
+        before = self._before(body) if api == "responses" else []
+        toolbox = Toolbox(self._new_tools() if body.get("tool_choice") != "none" else ())
+        system = SystemContent.new().with_conversation_start_date(datetime.date.today().isoformat())
+        for tool in toolbox.builtin.values():
+            system = system.with_tools(tool.namespace)
+
+        def render() -> tuple[Asked, Transcript]:
+            asked = read_request(api, body, before, system, self.engine)
+            return asked, self._transcripts.resume(asked.conversation.messages)
+
+        is_long = len(before) > 100 or len(str(body)) > _RENDERED_ASIDE
+        asked, transcript = await asyncio.to_thread(render) if is_long else render()
+        if len(transcript.prompt) >= self.engine.context_length:
+            raise RequestError(
+                f"the prompt has {len(transcript.prompt)} tokens and the context holds "
+                f"{self.engine.context_length}; shorten the conversation",
+                code="context_length_exceeded",
+            )
+        generation = Generation(
+            self.engine, transcript, asked.sampling, asked.functions, toolbox, self.limits.turns
+        )
+        return Answering(self, asked, generation, toolbox, system)
+
+    def remember(self, answering: Answering, writer: Writer) -> None:
+        """Keep what the next request goes on from."""
+        asked, said = answering.asked, writer.said
+        after = asked.conversation_after(said, answering.system)
+        self._transcripts.put(after.messages, answering.generation.transcript)
+        if asked.api == "responses" and asked.body.get("store") is not False:
+            items = asked.items_after(said)
+            self._responses.put(writer.id, items, len(str(items)))
+
+    def _before(self, body: Json) -> list[Json]:
+        previous = body.get("previous_response_id")
+        if previous is None:
+            return []
+        if (items := self._responses.get(previous)) is None:
+            raise RequestError(
+                f"there is no response {previous!r:.100}, or it was too long ago; send the conversation",
+                status=404,
+                code="previous_response_not_found",
+                param="previous_response_id",
+            )
+        return items
+
+
+@dataclass(frozen=True)
+class Answering:
+    """A request that is being answered."""
+
+    serving: Serving
+    asked: Asked
+    generation: Generation
+    toolbox: Toolbox
+    system: SystemContent
+
+    async def whole(self) -> Response:
+        """All of the answer at once."""
+        writer = _WRITERS[self.asked.api](self.asked)
+        try:
+            async for _ in self._events(writer):
+                pass
+        except HarmonyError as error:
+            raise RequestError(str(error), status=500, code="server_error") from error
+        return JSONResponse(writer.body)
+
+    async def stream(self) -> AsyncGenerator[bytes]:
+        """The answer as server-sent events."""
+        writer = _WRITERS[self.asked.api](self.asked)
+        named = writer.named_events
+        for event in writer.begin():
+            yield sse(event, named=named)
+        try:
+            async with aclosing(self._events(writer)) as events:
+                async for event in events:
+                    yield sse(event, named=named)
+        except HarmonyError as error:
+            _log.error("a generation failed: %s", error)
+            for event in writer.fail(str(error)):
+                yield sse(event, named=named)
+        if not named:
+            yield b"data: [DONE]\n\n"
+
+    async def _events(self, writer: Writer) -> AsyncGenerator[Json]:
+        try:
+            async with aclosing(self.generation.steps()) as steps:
+                async for step in steps:
+                    for event in writer.take(step):
+                        yield event
+            last = [*writer.finish(self.generation)]
+            self.serving.remember(self, writer)
+            for event in last:
+                yield event
+        finally:
+            await self.toolbox.aclose()

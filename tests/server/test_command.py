@@ -1,0 +1,67 @@
+"""`python -m harmony.server`: it serves the tiny model, and says what is wrong on one line."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from openai import OpenAI
+
+from harmony.server.__main__ import main
+
+COMMAND = [sys.executable, "-m", "harmony.server"]
+
+
+def test_it_serves_the_tiny_model(tmp_path: Path) -> None:
+    """A sum is answered by the sampled tokens of a real model, the python tool among them."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [*COMMAND, "--tools", "python", "--port", str(port)]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            assert "serving tiny" in process.stderr.readline()
+            with OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=5) as client:
+                messages = [{"role": "user", "content": "What is 37 * 48?"}]
+                answer = client.chat.completions.create(model="tiny", messages=messages, temperature=0)  # type: ignore[call-overload]
+            assert "1776" in answer.choices[0].message.content
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--model", "no-such-folder"], "there is no model"),
+        (["--host", "0.0.0.0"], "set HARMONY_SERVER_KEY"),
+        (["--port", "x"], "see --help"),
+    ],
+)
+def test_errors_are_one_line(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each says what to do, and the exit status is 2."""
+    monkeypatch.delenv("HARMONY_SERVER_KEY", raising=False)
+    assert main(arguments) == 2
+    said = capsys.readouterr().err
+    assert (said.count("\n"), says in said) == (1, True)
+
+
+def test_without_the_extra(tmp_path: Path) -> None:
+    """The error names what to install."""
+    without = "import sys, importlib.util as u; real = u.find_spec;"
+    without += "u.find_spec = lambda name, *a: None if name in ('starlette', 'uvicorn') else real(name, *a);"
+    program = without + "from harmony.server.__main__ import main; sys.exit(main([]))"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "gpt-oss-harmony[server]" in done.stderr

@@ -1,0 +1,101 @@
+"""What must hold whatever a model samples, and what is kept and forgotten."""
+
+import asyncio
+import json
+from typing import Any
+
+import pydantic
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from openai.types.responses import ResponseStreamEvent
+from scripted import Scripted
+
+from harmony import Message, Role, Transcript, load_encoding
+from harmony.server import Limits
+from harmony.server.requests import Api
+from harmony.server.serving import Serving
+from harmony.server.store import Bounded, Transcripts
+
+ENCODING = load_encoding()
+EVENTS: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(ResponseStreamEvent)
+TOOL = {"type": "function", "name": "double", "parameters": {"type": "object"}}
+RESPONSES = {"model": "scripted", "input": "Hi", "tools": [TOOL], "stream": True}
+CHAT = {
+    "model": "scripted",
+    "messages": [{"role": "user", "content": "Hi"}],
+    "tools": [{"type": "function", "function": {"name": "double"}}],
+}
+
+
+def events(api: Api, body: dict[str, Any], tokens: list[int]) -> list[dict[str, Any]]:
+    """The events of a stream for a model that samples these tokens, and again after each call."""
+    engine = Scripted(*[""] * 3)
+    engine._turns = [tokens] * 3
+    serving = Serving(engine, lambda: (), Limits(turns=3))
+
+    async def collect() -> bytes:
+        answering = await serving.answer(api, body | {"max_completion_tokens": 3 * len(tokens)})
+        return b"".join([chunk async for chunk in answering.stream()])
+
+    lines = asyncio.run(collect()).decode().splitlines()
+    found = (line.removeprefix("data: ") for line in lines if line.startswith("data: {"))
+    return [json.loads(line) for line in found]
+
+
+sampled = st.lists(
+    st.one_of(
+        st.integers(0, 201_087),
+        st.sampled_from([200002, 200003, 200005, 200006, 200007, 200008, 200012]),
+        st.sampled_from(["analysis", "commentary", "final", " to=functions.double", " to=python", "{}"]),
+    ),
+    min_size=1,
+    max_size=30,
+).map(
+    lambda parts: [t for part in parts for t in ([part] if isinstance(part, int) else ENCODING.encode(part))]
+)
+
+
+@settings(max_examples=100)
+@given(sampled)
+def test_no_sampled_tokens_break_a_stream(tokens: list[int]) -> None:
+    """Every event is of the client's types, in order, and the deltas of each text make it up."""
+    *before, last = [EVENTS.validate_python(event) for event in events("responses", RESPONSES, tokens)]
+    assert last.type in ("response.completed", "response.incomplete")
+    assert [event.sequence_number for event in (*before, last)] == list(range(len(before) + 1))
+    for index, item in enumerate(last.response.output):
+        mine = [event for event in before if getattr(event, "output_index", None) == index]
+        assert (mine[0].type, mine[-1].type) == ("response.output_item.added", "response.output_item.done")
+        text = item.arguments if item.type == "function_call" else item.content[0].text
+        assert "".join(event.delta for event in mine if event.type.endswith(".delta")) == text
+
+
+@settings(max_examples=50)
+@given(sampled)
+def test_no_sampled_tokens_break_a_chat(tokens: list[int]) -> None:
+    """The last chunk says why it ended, and no chunk is an error."""
+    chunks = events("chat", CHAT, tokens)
+    assert not any("error" in chunk for chunk in chunks)
+    assert chunks[-1]["choices"][0]["finish_reason"] in ("stop", "length", "tool_calls")
+
+
+def test_what_was_used_last_is_kept() -> None:
+    """The weights count together, and reading is using."""
+    kept: Bounded[str] = Bounded(10)
+    for key in "ab":
+        kept.put(key, key.upper(), 5)
+    assert kept.get("a") == "A"
+    kept.put("c", "C", 5)
+    assert [kept.get(key) for key in "abc"] == ["A", None, "C"]
+    kept.put("d", "D", 11)
+    assert [kept.get(key) for key in "acd"] == [None, None, None]
+
+
+def test_reasoning_that_a_client_adds_is_not_lost() -> None:
+    """Only what stands before the end of the kept conversation comes from the transcript."""
+    user = Message.from_role_and_content(Role.USER, "Hi")
+    thought = Message.from_role_and_content(Role.ASSISTANT, "Hm.").with_channel("analysis")
+    transcripts = Transcripts(1000)
+    transcript = Transcript(ENCODING)
+    transcript.append(user)
+    transcripts.put([user], transcript)
+    assert transcripts.resume([user, thought]).messages == [user, thought]
