@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from harmony.tools.browser import Browser
     from harmony.tools.citations import Citation
     from harmony.tools.functions import FunctionTool, function
+    from harmony.tools.mcp import MCPServer
     from harmony.tools.python import Python
     from harmony.tools.tool import BuiltinTool, CallableTool, Tool
 
@@ -20,6 +21,7 @@ __all__ = [
     "CallableTool",
     "Citation",
     "FunctionTool",
+    "MCPServer",
     "Python",
     "Tool",
     "ToolError",
@@ -32,6 +34,7 @@ _HOMES = {
     "CallableTool": "harmony.tools.tool",
     "Citation": "harmony.tools.citations",
     "FunctionTool": "harmony.tools.functions",
+    "MCPServer": "harmony.tools.mcp",
     "Python": "harmony.tools.python",
     "Tool": "harmony.tools.tool",
     "ToolError": "harmony.errors",

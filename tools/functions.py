@@ -14,6 +14,7 @@ with `*args` or `**kwargs`, and calls in parallel, which the harmony format does
 """
 
 import asyncio
+import dataclasses
 import inspect
 import json
 import re
@@ -28,7 +29,9 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from harmony import ToolDescription
 from harmony.errors import ToolError
+from harmony.tools.approval import Approve, ask
 from harmony.tools.arguments import Validate, by_model, by_schema, parsed
+from harmony.tools.docstrings import read_docstring
 from harmony.tools.schemas import Schema, simplify
 
 Parameters = ParamSpec("Parameters")
@@ -37,26 +40,35 @@ Result = TypeVar("Result")
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _TRAINED = re.compile(r"(?:python|browser)(?:\..*)?", re.DOTALL)
 _FOLDERS = re.compile(r"(?<![\w:/.])/(?:[^\s/'\":]+/)+")
-_ARGUMENT = re.compile(r"(\w+)\s*(?:\([^)]*\))?\s*:\s*(.*)")
 
 
 class FunctionTool(Generic[Parameters, Result]):
     """A function that the model can call; calling it directly calls the function itself."""
 
     def __init__(
-        self, call: Callable[Parameters, Result], description: ToolDescription, validate: Validate
+        self,
+        call: Callable[Parameters, Result],
+        description: ToolDescription,
+        validate: Validate,
+        approve: Approve | None = None,
     ) -> None:
         self._function = call
         self._description = description
         self._validate = validate
+        self._approve = approve
 
     @classmethod
     def from_schema(
-        cls, name: str, description: str, parameters: Schema | None, call: Callable[..., Any]
+        cls,
+        name: str,
+        description: str,
+        parameters: Schema | None,
+        call: Callable[..., Any],
+        approve: Approve | None = None,
     ) -> "FunctionTool[..., Any]":
         """A tool from a JSON schema; `call` gets the arguments by keyword. ToolError for a bad schema."""
         described = ToolDescription.new(_callable_name(name), description, parameters)
-        return FunctionTool(call, described, by_schema(described))
+        return FunctionTool(call, described, by_schema(described), approve)
 
     @property
     def description(self) -> ToolDescription:
@@ -69,11 +81,17 @@ class FunctionTool(Generic[Parameters, Result]):
     async def call(self, arguments: str) -> str:
         """The result as text: a string as it is, anything else as JSON. Raises ToolError for the model."""
         args, kwargs = self._validate(parsed(arguments))
+        await ask(self._approve, self._description.name, arguments)
         result = await self._run(cast("Callable[..., Any]", self._function), args, kwargs)
         if isinstance(result, str):
             return result
+        if _has_bytes(result):
+            raise ToolError(
+                f"The result of {self._description.name} is bytes (an image, a file), which cannot be shown; "
+                "it has to be text"
+            )
         try:
-            return json.dumps(to_jsonable_python(result), ensure_ascii=False)
+            return json.dumps(to_jsonable_python(result), ensure_ascii=False, allow_nan=False)
         except (PydanticSerializationError, ValueError) as error:
             raise ToolError(
                 f"The result of {self._description.name} cannot be written as JSON: {error}"
@@ -93,29 +111,35 @@ class FunctionTool(Generic[Parameters, Result]):
 def function(call: Callable[Parameters, Result], /) -> FunctionTool[Parameters, Result]: ...
 @overload
 def function(
-    *, name: str | None = None, description: str | None = None
+    *, name: str | None = None, description: str | None = None, approve: Approve | None = None
 ) -> Callable[[Callable[Parameters, Result]], FunctionTool[Parameters, Result]]: ...
 def function(
-    call: Callable[..., Any] | None = None, /, *, name: str | None = None, description: str | None = None
+    call: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    description: str | None = None,
+    approve: Approve | None = None,
 ) -> Any:
     """Make a function a tool; `name` and `description` replace what the function itself says.
 
-    Raises ToolError for a signature that the format cannot express.
+    `approve` is asked before each call, with the name and the arguments as JSON; unless it says True, the
+    model is told that its user refused. Raises ToolError for a signature that the format cannot express.
     """
     if call is None:
-        return lambda later: _from_signature(later, name, description)
-    return _from_signature(call, name, description)
+        return lambda later: _from_signature(later, name, description, approve)
+    return _from_signature(call, name, description, approve)
 
 
 def _from_signature(
-    call: Callable[..., Any], name: str | None, description: str | None
+    call: Callable[..., Any], name: str | None, description: str | None, approve: Approve | None
 ) -> FunctionTool[..., Any]:
     tool_name = _callable_name(name or str(getattr(call, "__name__", type(call).__name__)))
-    summary, texts = _docstring(inspect.getdoc(call) or "")
+    summary, texts = read_docstring(inspect.getdoc(call) or "")
     model, parameters = _model(call, tool_name, texts)
     schema = simplify(model.model_json_schema(schema_generator=_QuietSchema)) if parameters else None
     described = ToolDescription.new(tool_name, summary if description is None else description, schema)
-    return FunctionTool(call, described, by_model(described, model, parameters))
+    return FunctionTool(call, described, by_model(described, model, parameters), approve)
 
 
 class _QuietSchema(GenerateJsonSchema):
@@ -133,25 +157,6 @@ def _callable_name(name: str) -> str:
             f"{name!r} cannot name a function; use 1 to 64 of the characters a-z, A-Z, 0-9, _ and -"
         )
     return name
-
-
-def _docstring(text: str) -> tuple[str, dict[str, str]]:
-    """The first paragraph as one line, and the texts of a Google-style `Args:` section by parameter."""
-    prose, found, section = text.partition("Args:\n")
-    summary = " ".join(prose.split("\n\n", 1)[0].split())
-    texts: dict[str, str] = {}
-    current, margin = None, None
-    for line in section.splitlines() if found else ():
-        indent = len(line) - len(line.lstrip())
-        if not line.strip() or indent == 0:
-            break
-        margin = indent if margin is None else margin
-        if indent <= margin and (match := _ARGUMENT.fullmatch(line.strip())):
-            current = match[1]
-            texts[current] = match[2]
-        elif current is not None:
-            texts[current] = f"{texts[current]} {line.strip()}".strip()
-    return summary, texts
 
 
 def _model(
@@ -188,6 +193,19 @@ def _description(hint: Any, default: Any, text: str | None) -> str | None:
     if any(isinstance(part, FieldInfo) and part.description for part in (*metadata, default)):
         return None
     return next((part for part in metadata if isinstance(part, str)), text)
+
+
+def _has_bytes(result: object) -> bool:
+    """Whether bytes are among what a function returned, which JSON would show as text or not at all."""
+    if isinstance(result, Mapping):
+        return any(map(_has_bytes, result.values()))
+    if isinstance(result, list | tuple | set | frozenset):
+        return any(map(_has_bytes, result))
+    if isinstance(result, BaseModel):
+        return any(_has_bytes(value) for _, value in result)
+    if dataclasses.is_dataclass(result):
+        return any(_has_bytes(getattr(result, field.name)) for field in dataclasses.fields(result))
+    return isinstance(result, bytes | bytearray | memoryview)
 
 
 def _contained(call: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]) -> Any:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harmony.errors import SandboxUnavailableError, ToolError
+from harmony.tools.approval import Approve, ask
 from harmony.tools.citations import Citation
 from harmony.tools.tool import BuiltinTool, CallableTool, CitableTool, FittedTool, Tool
 
@@ -22,17 +23,25 @@ class Answer:
 class Toolbox:
     """The tools of an agent, found by the recipients that models really write.
 
-    A function is found with and without `functions.`. Whatever goes wrong in a tool becomes a text for
-    the model; only a sandbox that is not to be had ends the run.
+    A function is found with and without `functions.`, a built-in tool too, and special tokens that were
+    sampled into the recipient are passed over. Whatever goes wrong in a tool becomes a text for
+    the model; only a sandbox that is not to be had ends the run. `approve` is asked before every call.
 
-    Raises ToolError when two tools have one name.
+    Raises ToolError when two tools have one name, and for what is no tool.
     """
 
-    def __init__(self, tools: Sequence[Tool]) -> None:
+    def __init__(self, tools: Sequence[Tool], approve: Approve | None = None) -> None:
+        self._approve = approve
         self.builtin = {t.namespace.name: t for t in tools if isinstance(t, BuiltinTool)}
         self.functions = {t.description.name: t for t in tools if isinstance(t, CallableTool)}
-        if len(self.builtin) + len(self.functions) < len(tools):
-            raise ToolError("Two tools have the same name; rename one of them.")
+        for tool in tools:
+            if not isinstance(tool, BuiltinTool | CallableTool):
+                raise ToolError(f"{tool!r} is not a tool; harmony.tools.function makes a function one")
+        names = [t.namespace.name if isinstance(t, BuiltinTool) else t.description.name for t in tools]
+        if doubles := sorted({name for name in names if names.count(name) > 1}):
+            raise ToolError(
+                f"Two tools are named {', '.join(doubles)}; rename one, or prefix those of a server."
+            )
 
     @property
     def names(self) -> list[str]:
@@ -43,6 +52,7 @@ class Toolbox:
         """Let the tool that `recipient` names answer."""
         author = self._author(recipient)
         try:
+            await ask(self._approve, author, arguments)
             return Answer(author, await self._run(author, arguments), error=False)
         except SandboxUnavailableError:
             raise
@@ -68,7 +78,13 @@ class Toolbox:
             await tool.aclose()
 
     def _author(self, recipient: str) -> str:
-        return _FUNCTIONS + recipient if recipient in self.functions else recipient
+        """The tool that is meant, by its full name; the recipient itself where there is none."""
+        name = recipient.partition("<|")[0]
+        while name.startswith(_FUNCTIONS):
+            name = name.removeprefix(_FUNCTIONS)
+        if name in self.functions:
+            return _FUNCTIONS + name
+        return name if name.partition(".")[0] in self.builtin else recipient
 
     async def _run(self, author: str, arguments: str) -> str:
         if author.removeprefix(_FUNCTIONS) in self.functions:

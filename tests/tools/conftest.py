@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -12,7 +14,7 @@ import pytest
 
 from harmony.errors import SandboxUnavailableError
 from harmony.tools import Python
-from harmony.tools.python import BackendName
+from harmony.tools.python import BackendName, backends
 
 Cells = Callable[..., list[str]]
 
@@ -40,13 +42,48 @@ def unavailable(backend: BackendName) -> str:
     return ""
 
 
-@pytest.fixture(params=["bubblewrap", "landlock"])
+@pytest.fixture(scope="session")
+def missing() -> Callable[[BackendName], str]:
+    """Why a back end does not hold here; empty where it does."""
+    return unavailable
+
+
+@pytest.fixture(params=["bubblewrap", "landlock", "gvisor", "docker"])
 def backend(request: pytest.FixtureRequest) -> BackendName:
     """Each back end that confines."""
     name: BackendName = request.param
     if reason := unavailable(name):
         pytest.skip(reason)
     return name
+
+
+@cache
+def interpreter_for_all() -> str | None:
+    """An interpreter of this version that every user can run."""
+    check = "import importlib.util as u; print(u.MAGIC_NUMBER)"
+    mine = subprocess.run([sys.executable, "-c", check], capture_output=True, check=True).stdout
+    for path in (
+        backends.interpreter(),
+        f"/usr/bin/python3.{sys.version_info.minor}",
+        "/usr/local/bin/python3",
+    ):
+        try:
+            theirs = subprocess.run(
+                [path, "-I", "-c", check], capture_output=True, user=65534, check=False, cwd="/"
+            )
+        except OSError:
+            continue
+        if theirs.stdout == mine:
+            return path
+    return None
+
+
+@pytest.fixture(name="interpreter_for_all", scope="session")
+def _interpreter_for_all() -> str:
+    """An interpreter of this version that every user can run; without one, the test is skipped."""
+    if (path := interpreter_for_all()) is None:
+        pytest.skip("no interpreter that every user can run")
+    return path
 
 
 @pytest.fixture

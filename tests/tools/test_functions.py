@@ -429,3 +429,59 @@ def test_a_schema_fetches_nothing() -> None:
     """A reference to the network is an error, not a request."""
     schema = {"type": "object", "properties": {"a": {"$ref": "http://127.0.0.1:9/schema"}}}
     assert "refers to what is not in it" in failure(FunctionTool.from_schema("tool", "", schema, print), a=1)
+
+
+class Drawing(BaseModel):
+    pages: list[bytes]
+
+
+@dataclasses.dataclass(slots=True)
+class Photo:
+    pixels: bytes
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        *(b"png", bytearray(3), [b"x"], {"image": memoryview(b"x")}, ({"a": [b""]},)),
+        *(Drawing(pages=[b"x"]), [Photo(b"x")]),
+    ],
+)
+def test_bytes_are_refused(result: object) -> None:
+    """Bytes, wherever they are in a result, are no text that a model could read."""
+    assert failure(function(name="tool")(lambda: result)).startswith("The result of tool is bytes")
+
+
+def test_a_number_that_json_has_not() -> None:
+    """NaN and the infinities are refused: what goes back is JSON that any parser reads."""
+    for number in (float("nan"), float("inf")):
+        assert "cannot be written as JSON" in failure(function(name="tool")(lambda number=number: [number]))
+
+
+@pytest.mark.parametrize("answer", [False, None, "yes", 1])
+def test_only_true_approves(answer: object) -> None:
+    """A call runs when its tool's `approve` says True, after its arguments were found to fit."""
+    asked = []
+
+    def approve(tool: str, arguments: str) -> bool:
+        asked.append((tool, arguments))
+        return answer  # type: ignore[return-value]
+
+    @function(approve=approve)
+    def tool(n: int) -> int:
+        """Doubles."""
+        return 2 * n
+
+    assert "missing" in failure(tool)
+    assert "The user refused this call of tool, so it did not run" in failure(tool, n=1)
+    assert asked == [("tool", '{"n": 1}')]
+    assert call(function(name="tool", approve=lambda *_: True)(lambda: "ran")) == "ran"
+
+
+def test_an_approval_that_fails_lets_nothing_run() -> None:
+    """An exception in `approve` is no yes."""
+    ran = []
+    tool = FunctionTool.from_schema("tool", "", None, lambda: ran.append(1), lambda *_: 1 / 0)  # type: ignore[arg-type,return-value]
+    with pytest.raises(ZeroDivisionError):
+        call(tool)
+    assert ran == []

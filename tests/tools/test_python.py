@@ -36,8 +36,8 @@ def test_constructing_starts_nothing() -> None:
 
 def test_an_unknown_backend_is_refused() -> None:
     """The error names the back ends there are."""
-    with pytest.raises(ToolError, match="use one of bubblewrap, landlock, unconfined"):
-        Python("docker")  # type: ignore[arg-type]
+    with pytest.raises(ToolError, match="use one of bubblewrap, landlock, gvisor, docker, unconfined"):
+        Python("chroot")  # type: ignore[arg-type]
 
 
 def test_a_function_of_python_does_not_exist(backend: BackendName) -> None:
@@ -66,7 +66,9 @@ def test_where_nothing_confines_nothing_runs(run_cells: Cells, monkeypatch: pyte
 
     monkeypatch.setitem(backends.BACKENDS, "bubblewrap", broken)
     monkeypatch.setitem(backends.BACKENDS, "landlock", broken)
-    with pytest.raises(SandboxUnavailableError, match=r"landlock: not here.*apt install bubblewrap"):
+    with pytest.raises(
+        SandboxUnavailableError, match=r"landlock does not work here: not here.*apt install bubblewrap"
+    ):
         run_cells(None, "print('ran')")
 
 
@@ -207,9 +209,9 @@ done, open("b.txt").read(), sqlite3.connect(":memory:").execute("select 1").fetc
 
 
 def test_working_folder(run_cells: Cells, backend: BackendName) -> None:
-    """Cells start in a folder of their own; with bubblewrap it is /mnt/data."""
+    """Cells start in a folder of their own; wherever there are mounts, it is /mnt/data."""
     (folder,) = run_cells(backend, "import os; print(os.getcwd())")
-    assert (folder == "/mnt/data") == (backend == "bubblewrap")
+    assert (folder == "/mnt/data") == (backend != "landlock")
 
 
 def test_special_tokens_are_text(cells: Cells) -> None:
@@ -485,4 +487,64 @@ def test_the_environment_is_clean(cells: Cells, monkeypatch: pytest.MonkeyPatch)
     """Nothing of the host's environment reaches the worker."""
     monkeypatch.setenv("HARMONY_SECRET", "s3cret")
     (text,) = cells("import os; print(*sorted(set(os.environ) - {'PWD'}))")
-    assert text == "HOME LANG MALLOC_ARENA_MAX PATH TMPDIR"
+    assert text == "HOME LANG MALLOC_ARENA_MAX MPLBACKEND MPLCONFIGDIR OMP_NUM_THREADS PATH TMPDIR"
+
+
+@pytest.mark.parametrize(
+    ("code", "shown"),
+    [
+        ("import asyncio\nawait asyncio.sleep(0, 7)", "7"),
+        ("import asyncio\nx = await asyncio.sleep(0, 7)\nx + 1", "8"),
+        ("import asyncio\nt = asyncio.ensure_future(asyncio.sleep(0, 7))\nawait t", "7"),
+        ("import asyncio\nasync with asyncio.timeout(9): x = 3\nx", "3"),
+    ],
+)
+def test_await_works_at_the_top_level(cells: Cells, code: str, shown: str) -> None:
+    """As in a notebook, a cell may await, and the value of the last expression is shown."""
+    assert cells(code) == [shown]
+
+
+def test_tasks_go_on_with_the_next_await(cells: Cells) -> None:
+    """One event loop lasts for the session; an error in it is shown as any other."""
+    begun, done, error = cells(
+        "import asyncio\nawait asyncio.sleep(0)\ntask = asyncio.create_task(asyncio.sleep(0, 5))",
+        "await task",
+        "await asyncio.sleep(0)\n1 / 0",
+    )
+    assert (begun, done) == (NO_OUTPUT, "5")
+    assert error.endswith("ZeroDivisionError: division by zero")
+
+
+@pytest.mark.parametrize("work", ["await asyncio.sleep(600)", "await asyncio.sleep(0)\nwhile True: pass"])
+def test_an_awaiting_cell_is_interrupted(cells: Cells, work: str) -> None:
+    """The limit ends a cell in the event loop too, and the loop goes on to serve the next."""
+    over, after = cells(f"import asyncio\n{work}", "await asyncio.sleep(0, 'on')", timeout=0.5)
+    assert over.endswith("KeyboardInterrupt\n[Interrupted after 0.5 s; variables are kept]")
+    assert after == "'on'"
+
+
+def test_packages_are_there_on_request(cells: Cells) -> None:
+    """With `packages`, cells import what is installed here, and cannot change it; else they cannot."""
+    pytest.importorskip("numpy")
+    code = "import numpy; int(numpy.arange(4) @ numpy.arange(4))"
+    assert cells(code)[0].endswith("ModuleNotFoundError: No module named 'numpy'")
+    total, written = cells(code, "open(numpy.__file__, 'a')", packages=True)
+    assert total == "14"
+    assert "Error" in written.splitlines()[-1]
+
+
+def test_show_saves_a_figure(backend: BackendName) -> None:
+    """plt.show() saves each open figure as a PNG beside the other files and prints its name."""
+    pytest.importorskip("matplotlib")
+    plot = "import matplotlib.pyplot as plt\nplt.plot([1, 2]); plt.figure(); plt.plot([2, 1]); plt.show()"
+
+    async def plotted() -> tuple[str, bytes]:
+        python = Python(backend, packages=True)
+        shown = await python.call(None, plot)
+        figure = python.read_file("figure-2.png")
+        await python.aclose()
+        return shown, figure
+
+    shown, figure = asyncio.run(plotted())
+    assert [line.rpartition("/")[2] for line in shown.splitlines()[-2:]] == ["figure-1.png]", "figure-2.png]"]
+    assert figure.startswith(b"\x89PNG")

@@ -16,7 +16,7 @@ import pytest
 
 import harmony.errors
 from harmony.tools import Python
-from harmony.tools.python import BackendName, backends, seccomp
+from harmony.tools.python import BackendName, seccomp
 
 Cells = Callable[..., list[str]]
 
@@ -341,32 +341,10 @@ print(asyncio.run(python.call(None, "1")), python._workspace.root)
     assert not Path(host.stdout.split()[1]).exists()
 
 
-def _interpreter_for_all() -> str | None:
-    """An interpreter of this version that every user can run."""
-    check = "import importlib.util as u; print(u.MAGIC_NUMBER)"
-    mine = subprocess.run([sys.executable, "-c", check], capture_output=True, check=True).stdout
-    for path in (
-        backends.interpreter(),
-        f"/usr/bin/python3.{sys.version_info.minor}",
-        "/usr/local/bin/python3",
-    ):
-        try:
-            theirs = subprocess.run(
-                [path, "-I", "-c", check], capture_output=True, user=65534, check=False, cwd="/"
-            )
-        except OSError:
-            continue
-        if theirs.stdout == mine:
-            return path
-    return None
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="the tests run as an ordinary user already")
-def test_an_ordinary_user_has_a_sandbox_too(backend: BackendName) -> None:
+def test_an_ordinary_user_has_a_sandbox_too(backend: BackendName, interpreter_for_all: str) -> None:
     """Without root, the session works, keeps files from being read, and starts no process."""
-    interpreter = _interpreter_for_all()
-    if interpreter is None:
-        pytest.skip("no interpreter that every user can run")
+    interpreter = interpreter_for_all
     code = f"""
 import asyncio, os, sys
 from harmony.tools import Python

@@ -4,6 +4,11 @@
   /mnt/data is a mount. Needs bwrap, and user namespaces or root.
 - landlock: Landlock and the filter alone. Names, sizes and times of the machine's files can still be looked
   up by who knows the path; cells run in a private folder, and there is no /mnt/data. Needs Linux 5.13.
+- docker: a container of an empty image, which is made when it is first needed; nothing is downloaded. The
+  interpreter and its library are mounted as they are here, /mnt/data too, and the worker confines itself in
+  it as ever. By name only. Needs docker, and its daemon on this machine, not rootless.
+- gvisor: such a container on gVisor's kernel instead of this machine's. By name only. Needs runsc as a
+  runtime of docker.
 - unconfined: nothing is hidden; the private folder is where cells start. Has to be asked for by name.
 
 Under root a confined worker becomes a user that no account has. All share the limits on memory, file size,
@@ -14,16 +19,17 @@ Files removed while open escape the watch: at most `descriptors` times `file_siz
 import os
 import resource
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from harmony.errors import SandboxUnavailableError
 from harmony.tools.python.workspace import Workspace
 
-BackendName = Literal["bubblewrap", "landlock", "unconfined"]
+BackendName = Literal["bubblewrap", "landlock", "gvisor", "docker", "unconfined"]
 
 _LIBRARIES = (
     "/lib",
@@ -36,6 +42,8 @@ _LIBRARIES = (
     "/nix/store",
 )
 _DATA = ("/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo")
+_IMAGE = "harmony-empty:1"
+_CLIENT = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "XDG_RUNTIME_DIR")
 _DEVICES = ("/dev/zero", "/dev/random", "/dev/urandom")
 
 
@@ -66,15 +74,18 @@ class Policy:
 class Launch:
     """How to start a worker: what stands before the interpreter, where, with what environment and policy.
 
-    `pid` is what the worker will know itself as; None where that is the pid its parent sees. `policy` is
-    None where nothing confines.
+    `packages` are folders that cells import from besides the standard library. `pid` is what the worker will
+    know itself as; None where that is the pid its parent sees. `policy` is None where nothing confines.
+    `enclosed` is a worker that shares no descriptor with its host, only the streams of what stands before it.
     """
 
     prefix: tuple[str, ...]
     folder: Path
     environment: dict[str, str]
     policy: Policy | None
+    packages: tuple[str, ...] = ()
     pid: int | None = None
+    enclosed: bool = False
 
 
 def interpreter() -> str:
@@ -82,7 +93,14 @@ def interpreter() -> str:
     return os.path.realpath(str(getattr(sys, "_base_executable", sys.executable)))
 
 
-def bubblewrap(workspace: Workspace, limits: Limits) -> Launch:
+def installed() -> tuple[str, ...]:
+    """The folders from which this interpreter imports installed packages."""
+    return tuple(
+        os.path.realpath(path) for path in sys.path if path.endswith(("/site-packages", "/dist-packages"))
+    )
+
+
+def bubblewrap(workspace: Workspace, limits: Limits, packages: tuple[str, ...] = ()) -> Launch:
     """A worker in namespaces of its own, in a read-only tree with the standard library and /mnt/data."""
     bwrap = "/usr/bin/bwrap" if os.path.exists("/usr/bin/bwrap") else shutil.which("bwrap")
     if bwrap is None:
@@ -99,37 +117,110 @@ def bubblewrap(workspace: Workspace, limits: Limits) -> Launch:
     options += ["--die-with-parent", "--hostname", "sandbox"]
     options += [*_parents("/mnt/data"), "--bind", str(workspace.data), "/mnt/data"]
     options += ["--bind", str(workspace.temporary), "/tmp"]
-    for path in _readable():
+    for path in _readable(packages):
         options += [*_parents(path), "--ro-bind", path, path]
     for device in ("/dev/null", *_DEVICES):
         options += ["--dev-bind", device, device]
     options += ["--remount-ro", "/", "--chdir", "/mnt/data", "--"]
-    policy = _policy(workspace, limits, ("/mnt/data", "/tmp"), landlock_required=False)
-    return Launch((bwrap, *options), workspace.root, _environment("/mnt/data", "/tmp"), policy, pid=2)
+    writable = ("/mnt/data", "/tmp")
+    policy = _policy(workspace, limits, _readable(packages), writable, landlock_required=False)
+    environment = _environment(*writable)
+    return Launch((bwrap, *options), workspace.root, environment, policy, packages, pid=2)
 
 
-def landlock(workspace: Workspace, limits: Limits) -> Launch:
+def landlock(workspace: Workspace, limits: Limits, packages: tuple[str, ...] = ()) -> Launch:
     """A worker among the machine's files, of which Landlock leaves it the standard library and its folder."""
     writable = (str(workspace.data), str(workspace.temporary))
-    policy = _policy(workspace, limits, writable, landlock_required=True)
-    return Launch((), workspace.data, _environment(*writable), policy)
+    policy = _policy(workspace, limits, _readable(packages), writable, landlock_required=True)
+    return Launch((), workspace.data, _environment(*writable), policy, packages)
 
 
-def unconfined(workspace: Workspace, limits: Limits) -> Launch:
+def unconfined(workspace: Workspace, limits: Limits, packages: tuple[str, ...] = ()) -> Launch:
     """A worker with all the rights of its host."""
     environment = _environment(str(workspace.data), str(workspace.temporary))
-    return Launch((), workspace.data, environment, policy=None)
+    return Launch((), workspace.data, environment, None, packages)
 
 
-BACKENDS: dict[BackendName, Callable[[Workspace, Limits], Launch]] = {
+def docker(
+    workspace: Workspace, limits: Limits, packages: tuple[str, ...] = (), runtime: str | None = None
+) -> Launch:
+    """A worker in a container that holds nothing but the interpreter, its library and /mnt/data."""
+    program = shutil.which("docker")
+    if program is None:
+        raise SandboxUnavailableError("docker is not installed (`apt install docker.io`)")
+    _make_image(program)
+    user, group = (workspace.user,) * 2 if workspace.user else (os.geteuid(), os.getegid())
+    options = ["--rm", "--interactive", "--pull=never", "--log-driver=none", "--network=none", "--ipc=none"]
+    options += ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--hostname=sandbox"]
+    options += [f"--user={user}:{group}", "--workdir=/mnt/data"]
+    options += [f"--memory={2 * limits.memory}", f"--pids-limit={limits.threads + 16}"]
+    options += [f"--runtime={runtime}"] if runtime else []
+    options += [_mount(str(workspace.data), "/mnt/data"), _mount(str(workspace.temporary), "/tmp")]
+    options += [_mount(os.path.realpath(path), path) + ",readonly" for path in _readable(packages)]
+    writable = ("/mnt/data", "/tmp")
+    environment = _environment(*writable)
+    options += [f"--env={name}={value}" for name, value in environment.items()]
+    policy = _policy(workspace, limits, _readable(packages), writable, landlock_required=False)
+    client = {name: os.environ[name] for name in _CLIENT if name in os.environ}
+    prefix = (program, "run", *options, "--entrypoint=", _IMAGE)
+    return Launch(prefix, workspace.root, client, replace(policy, user=None), packages, enclosed=True)
+
+
+def gvisor(workspace: Workspace, limits: Limits, packages: tuple[str, ...] = ()) -> Launch:
+    """A worker in such a container, on gVisor's kernel instead of this machine's."""
+    program = shutil.which("docker")
+    if program is None:
+        raise SandboxUnavailableError("docker, which starts gVisor's runsc, is not installed")
+    if "runsc" not in _ask_docker(
+        program, "info", "--format={{range $name, $_ := .Runtimes}}{{$name}} {{end}}"
+    ):
+        raise SandboxUnavailableError(
+            "docker has no runtime runsc (https://gvisor.dev/docs/user_guide/install, then `runsc install`)"
+        )
+    return docker(workspace, limits, packages, runtime="runsc")
+
+
+BACKENDS: dict[BackendName, Callable[[Workspace, Limits, tuple[str, ...]], Launch]] = {
     "bubblewrap": bubblewrap,
     "landlock": landlock,
+    "gvisor": gvisor,
+    "docker": docker,
     "unconfined": unconfined,
 }
 
 
+def _make_image(program: str) -> None:
+    """Have docker know an image without a file; an archive ends with two blocks of zeros."""
+    if not _ask_docker(program, "images", "--quiet", _IMAGE).strip():
+        _ask_docker(program, "import", "-", _IMAGE, stdin=bytes(1024))
+
+
+def _ask_docker(program: str, *arguments: str, stdin: bytes = b"") -> str:
+    try:
+        done = subprocess.run(
+            [program, *arguments], input=stdin, capture_output=True, timeout=20, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise SandboxUnavailableError("the docker daemon does not answer") from error
+    if done.returncode:
+        words = done.stderr.decode(errors="replace").strip().splitlines() or ["docker failed"]
+        raise SandboxUnavailableError(words[-1])
+    return done.stdout.decode(errors="replace")
+
+
+def _mount(source: str, target: str) -> str:
+    if "," in source:
+        raise SandboxUnavailableError(f"docker cannot mount {source}: a comma is in its name")
+    return f"--mount=type=bind,source={source},target={target}"
+
+
 def _policy(
-    workspace: Workspace, limits: Limits, writable: tuple[str, ...], *, landlock_required: bool
+    workspace: Workspace,
+    limits: Limits,
+    readable: tuple[str, ...],
+    writable: tuple[str, ...],
+    *,
+    landlock_required: bool,
 ) -> Policy:
     # The kernel counts threads per user; an ordinary user's other processes count too.
     others = _threads_of(os.geteuid()) if workspace.user is None else 0
@@ -141,16 +232,16 @@ def _policy(
         (resource.RLIMIT_NPROC, limits.threads + others),
         (resource.RLIMIT_MEMLOCK, 0),
     )
-    return Policy(
-        bounds, (*_readable(), *_DEVICES), (*writable, "/dev/null"), workspace.user, landlock_required
-    )
+    return Policy(bounds, (*readable, *_DEVICES), (*writable, "/dev/null"), workspace.user, landlock_required)
 
 
-def _readable() -> tuple[str, ...]:
-    """The interpreter, its standard library, and what both load; only what exists."""
+def _readable(packages: tuple[str, ...]) -> tuple[str, ...]:
+    """The interpreter, its standard library, what both load, and packages; only what exists."""
     prefix = os.path.realpath(sys.base_prefix)
     own = (interpreter(), os.path.join(prefix, sys.platlibdir), os.path.join(prefix, "lib"))
-    return tuple(path for path in dict.fromkeys((*_LIBRARIES, *own, *_DATA)) if os.path.exists(path))
+    return tuple(
+        path for path in dict.fromkeys((*_LIBRARIES, *own, *_DATA, *packages)) if os.path.exists(path)
+    )
 
 
 def _parents(path: str) -> list[str]:
@@ -159,13 +250,17 @@ def _parents(path: str) -> list[str]:
 
 
 def _environment(home: str, temporary: str) -> dict[str, str]:
-    # glibc reserves 64 MiB of address space for each arena, all of it counted by the memory limit.
+    # glibc reserves 64 MiB of address space for each arena, OpenBLAS as much for each thread, all of it
+    # counted by the memory limit.
     return {
         "HOME": home,
         "TMPDIR": temporary,
         "PATH": "/usr/bin:/bin",
         "LANG": "C.UTF-8",
         "MALLOC_ARENA_MAX": "2",
+        "OMP_NUM_THREADS": "1",
+        "MPLBACKEND": "module://harmony_figures",
+        "MPLCONFIGDIR": temporary,
     }
 
 

@@ -1,11 +1,14 @@
 """The python tool: code as plain text in, what a notebook would show out."""
 
 import asyncio
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from harmony import ToolNamespaceConfig
 from harmony.errors import SandboxUnavailableError, ToolError
-from harmony.tools.python.backends import BACKENDS, BackendName, Limits
+from harmony.tools.python import transfer
+from harmony.tools.python.backends import BACKENDS, BackendName, Limits, installed
 from harmony.tools.python.process import start_worker
 from harmony.tools.python.session import Session
 from harmony.tools.python.workspace import Workspace
@@ -19,23 +22,41 @@ class Python:
     """The `python` tool that gpt-oss was trained with: a stateful session in a sandbox.
 
     The sandbox starts with the first call: bubblewrap where it works, Landlock and a system call filter
-    else, SandboxUnavailableError where neither holds. `backend` forces one of them, or `"unconfined"`,
-    which gives model code every right of this process. `timeout` is in seconds, for each call.
+    else, SandboxUnavailableError where neither holds. `backend` forces one of them, `"docker"`, `"gvisor"`,
+    or `"unconfined"`, which gives model code every right of this process. `timeout` is in seconds, for each
+    call.
 
-        python = Python()
-        await python.call(None, "x = 6 * 7")
-        await python.call(None, "x")            # "42"
+    `files` are copied to where cells start (/mnt/data, but with Landlock alone), and what lies there when the
+    session closes is copied to the folder `keep`. With `packages`, cells may import what is installed
+    beside this package (numpy, matplotlib), without it the standard library alone. `plt.show()` saves a
+    PNG beside the other files and prints its name.
+
+        python = Python(files=["sales.csv"], keep="results")
+        await python.call(None, "x = len(open('sales.csv').read())")
+        await python.call(None, "x")            # "2731"
         await python.aclose()
+
+    Raises ToolError for an unknown back end and for files that are none.
     """
 
     def __init__(
-        self, backend: BackendName | None = None, *, timeout: float = 120.0, limits: Limits | None = None
+        self,
+        backend: BackendName | None = None,
+        *,
+        files: Sequence[str | os.PathLike[str]] = (),
+        keep: str | os.PathLike[str] | None = None,
+        packages: bool = False,
+        timeout: float = 120.0,
+        limits: Limits | None = None,
     ) -> None:
         if backend is not None and backend not in BACKENDS:
             raise ToolError(f"unknown backend {backend!r}; use one of {', '.join(BACKENDS)}")
         self._backends = _CONFINING if backend is None else (backend,)
         self._timeout = timeout
         self._limits = limits or Limits()
+        self._files = transfer.checked(files, self._limits.disk)
+        self._keep = None if keep is None else Path(keep)
+        self._packages = installed() if packages else ()
         self._workspace: Workspace | None = None
         self._session: Session | None = None
         self._turn = asyncio.Lock()
@@ -60,6 +81,16 @@ class Python:
             printed = await self._session.run(arguments, self._timeout)
             return printed.removesuffix("\n") or NO_OUTPUT
 
+    def list_files(self) -> list[str]:
+        """The names of the session's regular files, sorted; in folders, with their path."""
+        return [] if self._workspace is None else transfer.names(self._workspace.data, self._limits.files)
+
+    def read_file(self, name: str) -> bytes:
+        """A regular file of the session, of at most `Limits.file_size` bytes; ToolError for any other."""
+        if self._workspace is None:
+            raise ToolError(f"{name!r} does not exist: the session has not begun")
+        return transfer.read(self._workspace.data, name, self._limits.file_size)
+
     async def aclose(self) -> None:
         """Kill the session and remove its files; a later call starts anew."""
         async with self._turn:
@@ -69,22 +100,29 @@ class Python:
         if self._session is not None:
             self._session.close()
         if self._workspace is not None:
+            if self._keep is not None:
+                transfer.save(self._workspace.data, self._keep, self._limits.file_size, self._limits.files)
             self._workspace.remove()
         self._session = self._workspace = None
 
     async def _start(self) -> Session:
         """A session in the first back end that holds, which is then the only one tried."""
         if self._workspace is None:
-            self._workspace = Workspace.create()
+            self._workspace = Workspace.create(self._files)
         reasons = []
         for name in self._backends:
             try:
-                worker = await start_worker(BACKENDS[name](self._workspace, self._limits))
+                launch = await asyncio.to_thread(
+                    BACKENDS[name], self._workspace, self._limits, self._packages
+                )
+                worker = await start_worker(launch)
             except SandboxUnavailableError as error:
-                reasons.append(f"{name}: {error}")
+                reasons.append(f"{name} does not work here: {error}")
                 continue
             self._backends = (name,)
             return Session(worker, self._workspace, self._limits)
+        if len(self._backends) == 1:
+            raise SandboxUnavailableError(f"the sandbox {reasons[0]}")
         raise SandboxUnavailableError(
             f"no sandbox for Python code here ({'; '.join(reasons)}); install bubblewrap "
             "(`apt install bubblewrap`) or use a Linux kernel with Landlock (5.13 or later)"

@@ -3,10 +3,13 @@
 The source of this file is sent to the worker process and executed there after it has confined itself, so it
 imports only the standard library. All text goes to descriptors 1 and 2, which are one stream; the channel
 carries a cell (`!II`: its number and its size, then UTF-8) in, and its number back when it is done.
-Not covered: figures, top-level `await`, IPython's `%magic` and `!shell`.
+As in a notebook, `await` works at the top level, in one event loop that lasts. Not covered: IPython's
+`%magic` and `!shell`.
 """
 
 import ast
+import functools
+import importlib.machinery
 import io
 import linecache
 import os
@@ -15,12 +18,34 @@ import struct
 import sys
 import traceback
 import types
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # each of these takes longer to load than this file
+    from asyncio import AbstractEventLoop
+    from collections.abc import Coroutine
 
 _REQUEST, _REPLY = struct.Struct("!II"), struct.Struct("!I")
+_SOURCES = 1_000  # of the last cells, for tracebacks
+_AWAIT, _CO_COROUTINE = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, 0x80
 
 
-def serve(channel: int) -> None:
+class _Figures(importlib.machinery.SourceFileLoader):
+    """Finds and loads one module, matplotlib's backend, whose source came with this one."""
+
+    def __init__(self, code: types.CodeType) -> None:
+        super().__init__("harmony_figures", code.co_filename)
+        self._code = code
+
+    def find_spec(self, name: str, *_: object) -> importlib.machinery.ModuleSpec | None:
+        return importlib.machinery.ModuleSpec(name, self) if name == self.name else None
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        return self._code
+
+
+def serve(channel: int, figures: types.CodeType) -> None:
     """Say that this process is ready (0), then run cells until the host closes the channel."""
+    sys.meta_path.append(_Figures(figures))
     module = types.ModuleType("__main__")
     sys.modules["__main__"] = module
     sys.argv[:] = [""]
@@ -30,6 +55,7 @@ def serve(channel: int) -> None:
     os.write(channel, _REPLY.pack(0))
     while header := _read(channel, _REQUEST.size):
         number, size = _REQUEST.unpack(header)
+        linecache.cache.pop(f"<cell {number - _SOURCES}>", None)
         _perform(_read(channel, size).decode(), f"<cell {number}>", module.__dict__)
         os.write(channel, _REPLY.pack(number))
 
@@ -77,8 +103,39 @@ def _run(code: str, name: str, namespace: dict[str, object]) -> None:
     shown: list[ast.stmt] = []
     if statements.body and isinstance(statements.body[-1], ast.Expr) and not code.rstrip().endswith(";"):
         shown = [statements.body.pop()]
-    exec(compile(statements, name, "exec", dont_inherit=True), namespace)
-    exec(compile(ast.Interactive(shown), name, "single", dont_inherit=True), namespace)
+    parts = (statements, "exec"), (ast.Interactive(shown), "single")
+    codes = [compile(part, name, mode, _AWAIT, dont_inherit=True) for part, mode in parts]
+    if any(code.co_flags & _CO_COROUTINE for code in codes):
+        _wait(_awaiting(codes, namespace))
+    else:
+        for code in codes:
+            exec(code, namespace)
+
+
+async def _awaiting(codes: list[types.CodeType], namespace: dict[str, object]) -> None:
+    for code in codes:
+        result = eval(code, namespace)
+        if code.co_flags & _CO_COROUTINE:
+            await result
+
+
+def _wait(work: "Coroutine[None, None, None]") -> None:
+    """Run the event loop until `work` is done; an interrupt ends it there and keeps the loop."""
+    task = _loop().create_task(work)
+    try:
+        _loop().run_until_complete(task)
+    finally:
+        if not task.done():
+            task.cancel()
+        elif not task.cancelled():
+            task.exception()  # seen: raised here already
+
+
+@functools.cache
+def _loop() -> "AbstractEventLoop":
+    import asyncio
+
+    return asyncio.new_event_loop()
 
 
 def _report(error: BaseException) -> None:

@@ -1,31 +1,53 @@
-"""The folder that a Python session works in: made for it, measured while it runs, removed with it."""
+"""The folder that a Python session works in: made for it, measured while it runs, removed with it.
 
+Its host holds a lock on it, which the kernel lifts when that process ends, however it ends. Whoever makes
+the next folder removes those that nobody holds.
+"""
+
+import fcntl
 import os
 import pwd
 import secrets
 import subprocess
 import tempfile
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harmony.errors import SandboxUnavailableError
+from harmony.tools.python.transfer import put
+
+_PREFIX = "harmony-python-"
 
 
 @dataclass(frozen=True)
 class Workspace:
-    """A private folder, and the user that may enter it: a fresh one under root, the caller otherwise."""
+    """A private folder, and the user that may enter it: a fresh one under root, the caller otherwise.
+
+    `files` are copied into it, and again when it is cleared.
+    """
 
     root: Path
     user: int | None
+    files: tuple[Path, ...] = ()
 
     @classmethod
-    def create(cls) -> "Workspace":
-        """Make the folder; it is removed at the latest when the interpreter exits."""
+    def create(cls, files: Sequence[Path] = ()) -> "Workspace":
+        """Make the folder; removed when the interpreter exits, or else when the next one starts."""
+        _sweep()
         user = _fresh_user() if os.geteuid() == 0 else None
-        workspace = cls(Path(tempfile.mkdtemp(prefix="harmony-python-")).resolve(), user)
+        # Locked before it has the name that a sweep looks for.
+        unnamed = Path(tempfile.mkdtemp(prefix=".harmony-new-")).resolve()
+        lock = os.open(unnamed, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        root = unnamed.with_name(_PREFIX + unnamed.name.removeprefix(".harmony-new-"))
+        unnamed.rename(root)
+        workspace = cls(root, user, tuple(files))
+        weakref.finalize(workspace, _give_up, root, lock)
+        if user is not None:
+            root.chmod(0o711)  # to pass through; its folders are the user's alone
         workspace._furnish()
-        weakref.finalize(workspace, _remove, workspace.root)
         return workspace
 
     @property
@@ -58,7 +80,7 @@ class Workspace:
         return False
 
     def clear(self) -> None:
-        """Remove every file and leave the folder as it was made."""
+        """Remove every file and leave the folder as it was made, with its files put in anew."""
         _remove(self.data)
         _remove(self.temporary)
         self._furnish()
@@ -70,9 +92,32 @@ class Workspace:
     def _furnish(self) -> None:
         for folder in (self.data, self.temporary):
             folder.mkdir(mode=0o700)
+        put(self.files, self.data, self.user)
         if self.user is not None:
-            for folder in (self.root, self.data, self.temporary):
+            for folder in (self.data, self.temporary):
                 os.chown(folder, self.user, self.user)
+
+
+def _give_up(root: Path, lock: int) -> None:
+    _remove(root)
+    os.close(lock)
+
+
+def _sweep() -> None:
+    """Remove the folders that a killed host of the same user left behind."""
+    for root in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        try:
+            lock = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:  # someone else's, or gone
+            continue
+        try:
+            if os.fstat(lock).st_uid == os.geteuid():
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(root)
+        except BlockingIOError:  # in use
+            continue
+        finally:
+            os.close(lock)
 
 
 def _remove(folder: Path) -> None:
