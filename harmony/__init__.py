@@ -24,13 +24,16 @@ if TYPE_CHECKING:
     )
     from harmony.errors import (
         CheckpointError,
+        ConstraintError,
         ContextLengthError,
         ConversionError,
         EngineError,
+        GrammarError,
         HarmonyError,
         ModelError,
         ModelNotFoundError,
         NotEnoughMemoryError,
+        OutputError,
         ParseError,
         RenderError,
         SandboxUnavailableError,
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
         VocabularyError,
     )
     from harmony.faults import Diagnostic, Fault
+    from harmony.formats import AnswerFormat, Choices, JsonSchema, Lark, Regex
+    from harmony.grammar import TurnGrammar
     from harmony.messages import (
         Author,
         ChannelConfig,
@@ -65,10 +70,13 @@ if TYPE_CHECKING:
     from harmony.turns import DropRule
 
 __all__ = [
+    "AnswerFormat",
     "Author",
     "ChannelConfig",
     "ChatRequest",
     "CheckpointError",
+    "Choices",
+    "ConstraintError",
     "Content",
     "ContextLengthError",
     "Conversation",
@@ -78,17 +86,22 @@ __all__ = [
     "DropRule",
     "EngineError",
     "Fault",
+    "GrammarError",
     "HarmonyEncoding",
     "HarmonyEncodingName",
     "HarmonyError",
+    "JsonSchema",
+    "Lark",
     "Message",
     "ModelError",
     "ModelNotFoundError",
     "NotEnoughMemoryError",
+    "OutputError",
     "ParseError",
     "ParsedCompletion",
     "ParsedMessage",
     "ReasoningEffort",
+    "Regex",
     "RenderConversationConfig",
     "RenderError",
     "RenderOptions",
@@ -110,6 +123,7 @@ __all__ = [
     "TrainingExample",
     "Transcript",
     "TranscriptError",
+    "TurnGrammar",
     "UnsupportedModelError",
     "UsageError",
     "VocabularyError",
@@ -137,6 +151,11 @@ _HOMES = (
     "training",
     "encoding",
     "completion",
+    "formats",
+    "streaming",
+    "training",
+    "grammar",
+    "encoding",
     "transcript",
 )
 

@@ -84,6 +84,11 @@ class HarmonyEncoding:
     def name(self) -> str:
         return HarmonyEncodingName.HARMONY_GPT_OSS.value
 
+    @property
+    def split_pattern(self) -> str:
+        """The regular expression that cuts text before bytes are merged."""
+        return _SPLIT
+
     @cached_property
     def token_bytes(self) -> tuple[bytes, ...]:
         """The bytes of every token, by id; those of a special token spell its name."""

@@ -5,10 +5,13 @@
     ├── RenderError            a conversation that the format cannot express; also a ValueError
     ├── ParseError             tokens that are not a harmony stream (strict parsing)
     ├── TranscriptError        a saved transcript, or parsed messages, that do not fit
-    ├── SchemaError            a JSON schema that is none, or that no value satisfies
-    │   └── SchemaUnsupportedError  a keyword of a JSON schema that cannot be enforced
-    ├── OutputError            an answer that is not of the type or schema asked for
     ├── ConversionError        what harmony and another message format cannot both express
+    ├── GrammarError           a schema or grammar that cannot be enforced
+    │   └── SchemaError            a JSON schema that is none, or that no value satisfies
+    │       └── SchemaUnsupportedError  a keyword of a JSON schema that cannot be enforced
+    ├── OutputError            an answer that is not of the type or schema asked for
+    ├── ConstraintError        a constraint that cannot be kept while a model generates
+    │   └── DeadEndError           everything that the grammar allows next was refused
     ├── ModelError             a model that cannot be loaded
     │   ├── ModelNotFoundError     no such name, folder or file
     │   ├── CheckpointError        files that are there, but truncated, incomplete or wrongly shaped
@@ -18,7 +21,8 @@
     ├── EngineError            an engine that failed while it generated
     ├── ToolError              a tool that cannot be defined, or that failed; its text is meant for the model
     ├── SandboxUnavailableError  nothing on this machine can confine model code
-    └── UsageError             a bad option or argument of the command line
+    ├── UsageError             a bad option or argument of the command line
+    └── RequestError           a request that the server refuses
 
 Each message is one line that says what happened and what to do next. Nothing here imports anything,
 so every room of the house may use it.
@@ -64,7 +68,11 @@ class TranscriptError(HarmonyError):
     """A text that is not a saved transcript, or parsed messages that are not of the tokens given."""
 
 
-class SchemaError(HarmonyError):
+class GrammarError(HarmonyError):
+    """A schema, regular expression or grammar that cannot be enforced."""
+
+
+class SchemaError(GrammarError):
     """A JSON schema that is none, or that no value satisfies.
 
     `path` is the JSON pointer of the subschema concerned, which begins with `#`.
@@ -130,6 +138,14 @@ class ConversionError(HarmonyError):
         return type(self), (self.path, self.problem)
 
 
+class ConstraintError(HarmonyError):
+    """A constraint that cannot be kept while a model generates; the turn ends, never goes on without it."""
+
+
+class DeadEndError(ConstraintError):
+    """A place at which everything that the grammar allows next was refused."""
+
+
 class ModelError(HarmonyError):
     """A model that cannot be loaded."""
 
@@ -168,3 +184,13 @@ class SandboxUnavailableError(HarmonyError):
 
 class UsageError(HarmonyError):
     """A bad option or argument of the command line."""
+
+
+class RequestError(HarmonyError):
+    """A request that the server refuses: the HTTP `status`, a `code`, and the field that is wrong."""
+
+    def __init__(self, message: str, *, status: int = 400, code: str | None = None, param: str | None = None):
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.param = param

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from harmony.runtime.checkpoint import Checkpoint
     from harmony.runtime.config import ModelConfig
+    from harmony.runtime.constraint import Constraint
     from harmony.runtime.engine import Engine
     from harmony.runtime.export import save_checkpoint
     from harmony.runtime.generation import (
@@ -18,37 +19,48 @@ if TYPE_CHECKING:
         TokenEngine,
         TokenLogprob,
     )
+    from harmony.runtime.grammars import Grammars
+    from harmony.runtime.masking import mask_logits
     from harmony.runtime.model import Transformer
     from harmony.runtime.models import load_engine
     from harmony.runtime.remote import RemoteEngine
+    from harmony.runtime.token_table import TokenTable
 
 __all__ = [
     "Checkpoint",
+    "Constraint",
     "Engine",
     "FinishReason",
     "GeneratedToken",
+    "Grammars",
     "ModelConfig",
     "RemoteEngine",
     "SamplingParams",
     "TokenEngine",
     "TokenLogprob",
+    "TokenTable",
     "Transformer",
     "load_engine",
+    "mask_logits",
     "save_checkpoint",
 ]
 
 _HOMES = {
     "Checkpoint": "checkpoint",
+    "Constraint": "constraint",
     "Engine": "engine",
     "FinishReason": "generation",
     "GeneratedToken": "generation",
+    "Grammars": "grammars",
     "ModelConfig": "config",
     "RemoteEngine": "remote",
     "SamplingParams": "generation",
     "TokenEngine": "generation",
     "TokenLogprob": "generation",
+    "TokenTable": "token_table",
     "Transformer": "model",
     "load_engine": "models",
+    "mask_logits": "masking",
     "save_checkpoint": "export",
 }
 

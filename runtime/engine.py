@@ -5,6 +5,8 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Literal, TypeVar, TypeVarTuple
@@ -12,9 +14,12 @@ from typing import Literal, TypeVar, TypeVarTuple
 import torch
 from torch import Tensor
 
-from harmony.errors import CheckpointError, ContextLengthError, EngineError, ModelError
+from harmony.errors import CheckpointError, ContextLengthError, DeadEndError, EngineError, ModelError
 from harmony.runtime.checkpoint import Checkpoint, Progress
+from harmony.runtime.closing.closer import Closer
+from harmony.runtime.constraint import Constraint
 from harmony.runtime.generation import FinishReason, GeneratedToken, SamplingParams
+from harmony.runtime.masking import mask_logits
 from harmony.runtime.memory import PREFILL_CHUNK, check_memory, free_memory
 from harmony.runtime.model import Transformer
 from harmony.runtime.sampling import logprobs, new_generator, sample
@@ -81,16 +86,35 @@ class Engine:
             default_sampling=read_default_sampling(checkpoint.folder / "generation_config.json"),
         )
 
+    @property
+    def vocab_size(self) -> int:
+        """The number of ids that the model's logits have."""
+        return self._vocab_size
+
     async def generate(
-        self, prompt: Sequence[int], sampling: SamplingParams, *, stop: Collection[int]
+        self,
+        prompt: Sequence[int],
+        sampling: SamplingParams,
+        *,
+        stop: Collection[int],
+        constraint: Constraint | None = None,
     ) -> AsyncGenerator[GeneratedToken]:
         """Yield tokens until one of `stop` was sampled (it is yielded too) or a limit is reached.
 
-        Closing the generator cancels the generation; what was computed stays in the cache. Raises
-        ContextLengthError before the first token when the prompt leaves no room, EngineError for an
-        empty prompt, ids that the vocabulary does not have, a step that fails or a closed engine.
+        With a `constraint`, which serves one generation, all tokens keep to its grammar, and its end
+        counts as a stop too; the grammar is compiled while the prompt is read. Near a limit the generation
+        is led to the grammar's end, if that is in reach from the first token on. Closing the generator
+        cancels the generation; what was computed stays in the cache. Raises ContextLengthError before
+        the first token when the prompt leaves no room, EngineError for an empty prompt, ids that the
+        vocabulary does not have, a step that fails or a closed engine, GrammarError for a grammar that
+        cannot be enforced, ConstraintError when it cannot be kept.
         """
         limit = self._room(prompt, sampling)
+        if constraint is not None and constraint.table.size != self._vocab_size:
+            raise EngineError(
+                f"the constraint is over {constraint.table.size} ids and this model has {self._vocab_size}; "
+                "make its Grammars with a TokenTable of this size"
+            )
         async with self._turns.taken():
             sequence = self._open_sequence()
             cached = await self._work(sequence.resume, prompt)
@@ -98,13 +122,12 @@ class Engine:
             while len(unread) > PREFILL_CHUNK:
                 chunk, unread = unread[:PREFILL_CHUNK], unread[PREFILL_CHUNK:]
                 await self._work(sequence.read, chunk)
-            step = _Step(sequence, sampling, stop, cached)
-            for left in range(limit - 1, -1, -1):
-                token = await self._work(step, unread, left)
-                yield token
-                if token.finish_reason is not None:
-                    return
-                unread = [token.token]
+            step = _Step(sequence, sampling, stop, cached, unread, limit, constraint)
+            while True:
+                for token in await self._work(step):
+                    yield token
+                    if token.finish_reason is not None:
+                        return
 
     async def aclose(self) -> None:
         """Release the model's memory once running generations have ended."""
@@ -172,28 +195,101 @@ class _Sequence:
 
 
 class _Step:
-    """Reads what is new and samples the next token; used in the worker thread."""
+    """Gives the next tokens: those that the grammar forces, else one that is sampled; in the worker thread.
+
+    Forced tokens need no step of the model; they are read with the next one that is sampled. Where the
+    limit would cut the grammar short, the shortest way to its end is taken instead.
+    """
 
     def __init__(
-        self, sequence: _Sequence, sampling: SamplingParams, stop: Collection[int], cached: int
+        self,
+        sequence: _Sequence,
+        sampling: SamplingParams,
+        stop: Collection[int],
+        cached: int,
+        unread: list[int],
+        limit: int,
+        constraint: Constraint | None,
     ) -> None:
         self._sequence = sequence
         self._sampling = sampling
         self._stop = frozenset(stop)
         self._cached = cached
+        self._unread = unread
+        self._left = limit
+        self._constraint = constraint
         self._generator = new_generator(sampling.seed)
 
-    def __call__(self, unread: list[int], left: int) -> GeneratedToken:
-        if unread:
-            self._sequence.read(unread)
+    def __call__(self) -> list[GeneratedToken]:
+        if self._constraint is None:
+            return self._taken([self._sampled()])
+        closer = self._closer
+        if forced := self._constraint.forced()[: self._left]:
+            tokens = [self._given(token) for token in forced]
+            self._constraint.accept(*forced)
+        else:
+            try:
+                tokens = [self._sampled()]
+            except DeadEndError:
+                if not closer.plan:
+                    raise
+                return self._closed(self._constraint, closer.plan)
+        if not closer.must_close(self._left - len(tokens)):
+            return self._taken(tokens)
+        self._constraint.rollback(len(tokens))
+        return self._closed(self._constraint, closer.plan or [self._constraint.table.end_of_text])
+
+    def _closed(self, constraint: Constraint, plan: list[int]) -> list[GeneratedToken]:
+        constraint.accept(*plan)
+        return self._taken([self._given(token) for token in plan], closed=True)
+
+    def _taken(self, tokens: list[GeneratedToken], *, closed: bool = False) -> list[GeneratedToken]:
+        """The tokens up to the first stop, the last one with the reason if the generation ends with it."""
+        ending = next((n for n, token in enumerate(tokens) if token.token in self._stop), len(tokens) - 1)
+        *before, last = tokens[: ending + 1]
+        self._unread += [token.token for token in (*before, last)]
+        self._left -= len(before) + 1
+        if closed:
+            reason: FinishReason | None = "length"
+        elif last.token in self._stop or (self._constraint is not None and self._constraint.ended):
+            reason = "stop"
+        else:
+            reason = None if self._left else "length"
+            closed = reason is not None and self._constraint is not None and self._closer.plan == []
+        return [*before, replace(last, finish_reason=reason, closed=closed)]
+
+    def _given(self, token: int) -> GeneratedToken:
+        return GeneratedToken(token, cached_tokens=self._cached)
+
+    def _sampled(self) -> GeneratedToken:
+        if self._unread:
+            self._sequence.read(self._unread)
+            self._unread = []
         logits = self._sequence.logits
         assert logits is not None
-        token = sample(logits, self._sampling, self._generator)
-        reason: FinishReason | None = "stop" if token in self._stop else None if left else "length"
+        token = self._given(self._drawn(logits))
         if self._sampling.logprobs is None:
-            return GeneratedToken(token, reason, cached_tokens=self._cached)
-        logprob, top = logprobs(logits, token, self._sampling.logprobs)
-        return GeneratedToken(token, reason, logprob, top, self._cached)
+            return token
+        logprob, top = logprobs(logits, token.token, self._sampling.logprobs)
+        return replace(token, logprob=logprob, top_logprobs=top)
+
+    def _drawn(self, logits: Tensor) -> int:
+        """A token that the constraint has taken, if there is one."""
+        if self._constraint is None:
+            return sample(logits, self._sampling, self._generator)
+        while True:
+            allowed = mask_logits(logits, self._constraint.mask())
+            token = sample(allowed, self._sampling, self._generator)
+            if self._constraint.take(token):
+                return token
+
+    @cached_property
+    def _closer(self) -> Closer:
+        """Made in the worker thread, since it may have to wait for the grammar."""
+        assert self._constraint is not None
+        closer = Closer(self._constraint)
+        closer.fits(self._left)
+        return closer
 
 
 class _Turns:

@@ -5,7 +5,10 @@ No torch here, so that a remote engine runs in the light install.
 
 from collections.abc import AsyncGenerator, Collection, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from harmony.runtime.constraint import Constraint
 
 FinishReason = Literal["stop", "length"]
 
@@ -58,9 +61,10 @@ class TokenLogprob:
 class GeneratedToken:
     """One sampled token.
 
-    `finish_reason` is set on the last one: "stop" when it is one of the stop tokens, "length" when
-    the limit or the context ended the generation. `cached_tokens` is how many tokens of the prompt
-    the engine still held and did not compute again.
+    `finish_reason` is set on the last one: "stop" when it is one of the stop tokens, "length" when the
+    limit or the context ended the generation; `closed` then says whether a grammar was led to its end in
+    time. A token that a grammar forced was not sampled and has no logprob. `cached_tokens` is how many
+    tokens of the prompt the engine still held and did not compute again.
     """
 
     token: int
@@ -68,6 +72,7 @@ class GeneratedToken:
     logprob: float | None = None
     top_logprobs: tuple[TokenLogprob, ...] = ()
     cached_tokens: int = 0
+    closed: bool = False
 
 
 class TokenEngine(Protocol):
@@ -96,3 +101,22 @@ class TokenEngine(Protocol):
 
     async def aclose(self) -> None:
         """Release the model's memory or the server's connections."""
+
+
+@runtime_checkable
+class ConstrainedEngine(TokenEngine, Protocol):
+    """An engine that can keep a generation to a grammar."""
+
+    @property
+    def vocab_size(self) -> int:
+        """The number of ids that its logits have."""
+
+    def generate(
+        self,
+        prompt: Sequence[int],
+        sampling: SamplingParams,
+        *,
+        stop: Collection[int],
+        constraint: "Constraint | None" = None,
+    ) -> AsyncGenerator[GeneratedToken]:
+        """As TokenEngine.generate; raises GrammarError and ConstraintError too."""

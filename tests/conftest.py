@@ -14,12 +14,14 @@ import pydantic
 import pytest
 
 import harmony
+from harmony.agent.grammars import harmony_grammars
 from harmony.vocabulary import ordinary_tokens, tiktoken_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
 
+    from harmony.runtime.grammars import Grammars
 hypothesis.settings.register_profile(
     "default",
     deadline=None,
@@ -105,3 +107,9 @@ def oracle(tmp_path_factory: pytest.TempPathFactory) -> Oracle:
 def openai_types() -> OpenAITypes:
     """What the real client takes."""
     return OpenAITypes()
+
+
+@pytest.fixture(scope="session")
+def grammars() -> Grammars:
+    """Grammars over the tokens of gpt-oss."""
+    return harmony_grammars(201_088)

@@ -4,6 +4,7 @@ from harmony.agent.agent import Agent
 from harmony.agent.events import (
     CommentaryDelta,
     Event,
+    Notice,
     ReasoningDelta,
     Repaired,
     RunFinished,
@@ -20,6 +21,7 @@ __all__ = [
     "CommentaryDelta",
     "Event",
     "Limits",
+    "Notice",
     "ReasoningDelta",
     "Repaired",
     "Run",

@@ -4,19 +4,28 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import Progress
 
 from harmony.agent.agent import Agent
-from harmony.agent.options import parser, sampling_of, tools_of
+from harmony.agent.options import output_of_options, parser, sampling_of, server_of, tools_of
+from harmony.agent.output import Format
 from harmony.agent.run import Limits, Run
-from harmony.agent.terminal import JsonLines, Plain, View
+from harmony.agent.terminal import JsonLines, Plain, View, confirm
 from harmony.errors import ContextLengthError, HarmonyError, UsageError
+from harmony.printable import printable
 from harmony.runtime.generation import TokenEngine
 from harmony.runtime.models import load_engine
+from harmony.tools.python import Python, doctor
+from harmony.tools.tool import Tool
 from harmony.transcript import Transcript
+
+T = TypeVar("T")
+Ask = Callable[[str, Transcript | None], Run[Any]]
 
 ANSWERED, NO_ANSWER, FAILED, INTERRUPTED = 0, 1, 2, 130
 
@@ -38,31 +47,82 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.doctor:
+        return _doctor()
+    if options.ask and not sys.stdin.isatty():
+        raise UsageError("--ask needs a terminal to ask on")
     prompt = options.prompt
     if prompt is None and not sys.stdin.isatty():
         prompt = sys.stdin.read()
     if prompt is not None and not prompt.strip():
         raise UsageError('the prompt is empty: ask something, as in python -m harmony.agent "What is 2 + 2?"')
-    agent = _agent(options)
+    output_type = output_of_options(options)
+    with asyncio.Runner() as runner, _servers(runner, options.mcp) as tools:
+        return _answer(runner, _agent(options, tools), options, output_type, prompt)
+
+
+def _answer(
+    runner: asyncio.Runner,
+    agent: Agent,
+    options: argparse.Namespace,
+    output_type: type[object] | Format | None,
+    prompt: str | None,
+) -> int:
+    def ask(prompt: str, transcript: Transcript | None = None) -> Run[Any]:
+        choice: str = options.tool_choice
+        if output_type is None:
+            return agent.stream(prompt, tool_choice=choice, transcript=transcript)
+        return agent.stream(prompt, output_type=output_type, tool_choice=choice, transcript=transcript)
+
     if options.model == "tiny":
         Console(stderr=True).print(
             "tiny is a demonstration: it does sums with python, and little else", style="dim"
         )
     view: View = JsonLines() if options.json else Plain(show_reasoning=options.show_reasoning)
-    with asyncio.Runner() as runner:
-        try:
-            if prompt is None:
-                return _chat(runner, agent, view)
-            run = agent.stream(prompt)
-            runner.run(_show(run, view))
-            return ANSWERED if run.stop_reason == "answer" else NO_ANSWER
-        finally:
-            runner.run(agent.aclose())
+    try:
+        if prompt is None:
+            return _chat(runner, ask, view)
+        run = ask(prompt)
+        runner.run(_show(run, view))
+        if run.stop_reason != "answer":
+            return NO_ANSWER
+        _ = run.result.output
+        return ANSWERED
+    finally:
+        runner.run(agent.aclose())
 
 
-def _agent(options: argparse.Namespace) -> Agent:
+def _doctor() -> int:
+    """Print what confines the python tool here; it has failed where nothing does."""
+    print(doctor.INTRODUCTION)
+    status = FAILED
+    for finding in doctor.examine():
+        print(finding, flush=True)
+        status = ANSWERED if finding.confines else status
+    return status
+
+
+@contextmanager
+def _servers(runner: asyncio.Runner, commands: Sequence[str]) -> Iterator[list[Tool]]:
+    """The tools of MCP servers, which live as long as the block."""
+    stack = AsyncExitStack()
+    tools: list[Tool] = []
+    try:
+        for server in map(server_of, commands):
+            runner.run(stack.enter_async_context(server))
+            tools += server.tools
+            for name, reason in server.left_out.items():
+                print(printable(f"{server.name}: {name} is left out: {reason}"), file=sys.stderr)
+        yield tools
+    finally:
+        runner.run(stack.aclose())
+
+
+def _agent(options: argparse.Namespace, more: Sequence[Tool]) -> Agent:
     limits = Limits(turns=options.max_turns, tokens=options.max_tokens, seconds=options.timeout)
-    tools = tools_of(options)
+    tools = [*tools_of(options), *more]
+    if (options.file or options.keep or options.sandbox) and not any(isinstance(t, Python) for t in tools):
+        raise UsageError("--file, --keep and --sandbox are for python: add it to --tools")
     engine = _engine(options)
     return Agent(
         engine,
@@ -71,6 +131,7 @@ def _agent(options: argparse.Namespace) -> Agent:
         reasoning=options.reasoning,
         sampling=sampling_of(options, engine.default_sampling),
         limits=limits,
+        approve=confirm if options.ask else None,
     )
 
 
@@ -98,7 +159,7 @@ def _engine(options: argparse.Namespace) -> TokenEngine:
         bars.stop()
 
 
-async def _show(run: Run, view: View) -> None:
+async def _show(run: Run[T], view: View) -> None:
     try:
         async for event in run:
             view.show(event)
@@ -106,7 +167,7 @@ async def _show(run: Run, view: View) -> None:
         await run.aclose()
 
 
-def _chat(runner: asyncio.Runner, agent: Agent, view: View) -> int:
+def _chat(runner: asyncio.Runner, ask: Ask, view: View) -> int:
     """Ctrl-C stops an answer and keeps what was said; at the prompt it leaves, as Ctrl-D does."""
     transcript: Transcript | None = None
     print("Ask away; Ctrl-D leaves.", file=sys.stderr)
@@ -118,7 +179,7 @@ def _chat(runner: asyncio.Runner, agent: Agent, view: View) -> int:
             return ANSWERED
         if not prompt.strip():
             continue
-        run = agent.stream(prompt, transcript=transcript)
+        run = ask(prompt, transcript)
         try:
             runner.run(_show(run, view))
         except KeyboardInterrupt:

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar, overload
 
 from harmony import (
     Author,
@@ -18,14 +18,19 @@ from harmony import (
     load_encoding,
 )
 from harmony.agent.completion import Call, Completion
+from harmony.agent.enforcement import Enforcer
 from harmony.agent.events import Event, ToolCalled, ToolReturned
+from harmony.agent.output import TEXT, Format, output_of
 from harmony.agent.routing import Answer, Toolbox
 from harmony.agent.run import Limits, Run, RunResult
 from harmony.errors import ContextLengthError
 from harmony.runtime.generation import SamplingParams, TokenEngine
 from harmony.runtime.models import load_engine
+from harmony.tools.approval import Approve
 from harmony.tools.tool import Tool
 from harmony.transcript import Transcript
+
+T = TypeVar("T")
 
 
 class Agent:
@@ -33,7 +38,10 @@ class Agent:
 
     `model` is "tiny" (bundled), a folder with a checkpoint, a hub name such as openai/gpt-oss-20b, the
     URL of a server that takes token ids, or an engine; it is loaded at the first run. `sampling` None
-    takes the model's own defaults.
+    takes the model's own defaults. `approve` is asked before every call of a tool, with its name and the
+    arguments as sampled; what it refuses does not run, and the model is told so. Turns keep to the harmony
+    format and to the schemas of the tools where the engine can enforce them; `strict` makes it an error when
+    it cannot.
 
     >>> agent = Agent(tools=[Python()])
     >>> agent.run_sync("What is 48 * 37?").text
@@ -49,44 +57,141 @@ class Agent:
         reasoning: ReasoningEffort | str = ReasoningEffort.MEDIUM,
         sampling: SamplingParams | None = None,
         limits: Limits | None = None,
+        approve: Approve | None = None,
+        strict: bool = False,
     ) -> None:
         self._model = model
-        self._toolbox = Toolbox(tools)
+        self._toolbox = Toolbox(tools, approve)
         self._instructions = instructions
         self._reasoning = ReasoningEffort(reasoning.capitalize())
         self._sampling = sampling
         self._limits = limits or Limits()
+        self._enforcer = Enforcer(self._toolbox, strict=strict)
         self._encoding = load_encoding()
         self._engine: TokenEngine | None = None
 
-    async def run(self, prompt: str, *, transcript: Transcript | None = None) -> RunResult:
+    @overload
+    async def run(
+        self, prompt: str, *, tool_choice: str = "auto", transcript: Transcript | None = None
+    ) -> RunResult[str]: ...
+    @overload
+    async def run(
+        self,
+        prompt: str,
+        *,
+        output_type: type[T],
+        tool_choice: str = "auto",
+        transcript: Transcript | None = None,
+    ) -> RunResult[T]: ...
+    @overload
+    async def run(
+        self,
+        prompt: str,
+        *,
+        output_type: Format,
+        tool_choice: str = "auto",
+        transcript: Transcript | None = None,
+    ) -> RunResult[object]: ...
+    async def run(
+        self,
+        prompt: str,
+        *,
+        output_type: type[object] | Format | None = None,
+        tool_choice: str = "auto",
+        transcript: Transcript | None = None,
+    ) -> RunResult[Any]:
         """Answer `prompt`, going on with `transcript` (of an earlier result) when it is given.
 
-        Raises ModelError when the model cannot be loaded, ContextLengthError when the prompt leaves no
-        room for an answer, EngineError when the engine fails, SandboxUnavailableError when python is
-        called where nothing can confine it. What else goes wrong in a tool is told to the model.
+        With an `output_type` the answer is a value of it, `result.output`: the model is told its schema and
+        cannot write anything else. It is a type that pydantic knows, a JSON schema, or another format:
+        Regex, Choices, Lark. `tool_choice` is "auto", "none", or, for the first turn, "required" or the
+        name of a tool.
+
+        Raises ModelError when the model cannot be loaded, ContextLengthError when the prompt leaves no room
+        for an answer, EngineError when the engine fails, GrammarError when what was asked for cannot be
+        enforced, ConstraintError when it cannot be kept, SandboxUnavailableError when python is called
+        where nothing can confine it. What else goes wrong in a tool is told to the model.
         """
-        run = self.stream(prompt, transcript=transcript)
+        run = self._run(prompt, output_type, tool_choice, transcript)
         async for _ in run:
             pass
         return run.result
 
-    def run_sync(self, prompt: str, *, transcript: Transcript | None = None) -> RunResult:
+    @overload
+    def run_sync(
+        self, prompt: str, *, tool_choice: str = "auto", transcript: Transcript | None = None
+    ) -> RunResult[str]: ...
+    @overload
+    def run_sync(
+        self,
+        prompt: str,
+        *,
+        output_type: type[T],
+        tool_choice: str = "auto",
+        transcript: Transcript | None = None,
+    ) -> RunResult[T]: ...
+    @overload
+    def run_sync(
+        self,
+        prompt: str,
+        *,
+        output_type: Format,
+        tool_choice: str = "auto",
+        transcript: Transcript | None = None,
+    ) -> RunResult[object]: ...
+    def run_sync(
+        self,
+        prompt: str,
+        *,
+        output_type: type[object] | Format | None = None,
+        tool_choice: str = "auto",
+        transcript: Transcript | None = None,
+    ) -> RunResult[Any]:
         """`run` for programs without an event loop; the tools' processes end with it."""
 
-        async def run_once() -> RunResult:
+        async def run_once() -> RunResult[Any]:
+            run = self._run(prompt, output_type, tool_choice, transcript)
             try:
-                return await self.run(prompt, transcript=transcript)
+                async for _ in run:
+                    pass
+                return run.result
             finally:
                 await self._toolbox.aclose()
 
         return asyncio.run(run_once())
 
-    def stream(self, prompt: str, *, transcript: Transcript | None = None) -> Run:
+    @overload
+    def stream(
+        self, prompt: str, *, tool_choice: str = "auto", transcript: Transcript | None = None
+    ) -> Run[str]: ...
+    @overload
+    def stream(
+        self,
+        prompt: str,
+        *,
+        output_type: type[T],
+        tool_choice: str = "auto",
+        transcript: Transcript | None = None,
+    ) -> Run[T]: ...
+    @overload
+    def stream(
+        self,
+        prompt: str,
+        *,
+        output_type: Format,
+        tool_choice: str = "auto",
+        transcript: Transcript | None = None,
+    ) -> Run[object]: ...
+    def stream(
+        self,
+        prompt: str,
+        *,
+        output_type: type[object] | Format | None = None,
+        tool_choice: str = "auto",
+        transcript: Transcript | None = None,
+    ) -> Run[Any]:
         """A run whose events are read one by one, from the first token; errors are those of `run`."""
-        transcript = self._new_transcript() if transcript is None else transcript.copy()
-        transcript.append(Message.from_role_and_content(Role.USER, prompt))
-        return Run(self._step, transcript, self._limits)
+        return self._run(prompt, output_type, tool_choice, transcript)
 
     async def load(self) -> TokenEngine:
         """The engine, loaded if it was not yet. Raises ModelError."""
@@ -110,11 +215,30 @@ class Agent:
     ) -> None:
         await self.aclose()
 
-    async def _step(self, run: Run) -> AsyncGenerator[Event]:
+    def _run(
+        self,
+        prompt: str,
+        output_type: type[object] | Format | None,
+        tool_choice: str,
+        transcript: Transcript | None,
+    ) -> Run[Any]:
+        asked = TEXT if output_type is None else output_of(output_type)
+        told = None if asked.format is None else asked.format.section
+        if transcript is None:
+            transcript = self._new_transcript(told)
+        else:
+            transcript = transcript.copy()
+            if told is not None:
+                transcript.append(_instructions(told))
+        transcript.append(Message.from_role_and_content(Role.USER, prompt))
+        return Run(self._step, transcript, self._limits, asked, tool_choice)
+
+    async def _step(self, run: Run[T]) -> AsyncGenerator[Event]:
         """One turn of the model, and the tool that it calls."""
         engine = await self.load()
         sampling = run.within_limits(self._sampling or engine.default_sampling)
-        completion = Completion(self._encoding, engine, run.transcript.prompt, sampling)
+        enforced = self._enforcer.enforcement(engine, run)
+        completion = Completion(self._encoding, engine, run.transcript.prompt, sampling, enforced)
         try:
             async with aclosing(completion.events(run.seconds_left)) as events:
                 async for event in events:
@@ -130,7 +254,7 @@ class Agent:
             yield ToolCalled(tool=completion.call.recipient, arguments=completion.call.arguments)
             yield await self._answer(run, completion.call, engine)
 
-    async def _answer(self, run: Run, call: Call, engine: TokenEngine) -> ToolReturned:
+    async def _answer(self, run: Run[T], call: Call, engine: TokenEngine) -> ToolReturned:
         """Let the tool answer, within the run's time, and tell the model."""
         start = time.monotonic()
         try:
@@ -155,7 +279,7 @@ class Agent:
             f"{self._encoding.decode(head)}\n[… {dropped} tokens left out …]\n{self._encoding.decode(tail)}"
         )
 
-    def _new_transcript(self) -> Transcript:
+    def _new_transcript(self, told: str | None) -> Transcript:
         transcript = Transcript(self._encoding)
         system = SystemContent.new().with_reasoning_effort(self._reasoning)
         system = system.with_conversation_start_date(datetime.date.today().isoformat())
@@ -163,12 +287,17 @@ class Agent:
             system = system.with_tools(tool.namespace)
         messages = [Message.from_role_and_content(Role.SYSTEM, system)]
         functions = [tool.description for tool in self._toolbox.functions.values()]
-        if self._instructions or functions:
+        instructions = "\n\n".join(part for part in (self._instructions, told) if part)
+        if instructions or functions:
             developer = DeveloperContent.new()
-            if self._instructions:
-                developer = developer.with_instructions(self._instructions)
+            if instructions:
+                developer = developer.with_instructions(instructions)
             if functions:
                 developer = developer.with_function_tools(functions)
             messages.append(Message.from_role_and_content(Role.DEVELOPER, developer))
         transcript.append(*messages)
         return transcript
+
+
+def _instructions(text: str) -> Message:
+    return Message.from_role_and_content(Role.DEVELOPER, DeveloperContent.new().with_instructions(text))

@@ -4,22 +4,28 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from harmony import HarmonyEncoding, Message, Role, StreamableParser, StreamState, TextContent
+from harmony.agent.enforcement import FREE, Enforcement
 from harmony.agent.events import (
     CommentaryDelta,
     Event,
+    Notice,
     ReasoningDelta,
     Repaired,
     StopReason,
     TextDelta,
     Usage,
 )
+from harmony.errors import GrammarError
 from harmony.recipients import is_call
-from harmony.runtime.generation import GeneratedToken, SamplingParams, TokenEngine
+from harmony.runtime.generation import ConstrainedEngine, GeneratedToken, SamplingParams, TokenEngine
 from harmony.tools.citations import WholeCitations
 from harmony.transcript import Transcript
+
+if TYPE_CHECKING:
+    from harmony.runtime.constraint import Constraint
 
 
 @dataclass(frozen=True)
@@ -39,21 +45,54 @@ class Completion:
     """
 
     def __init__(
-        self, encoding: HarmonyEncoding, engine: TokenEngine, prompt: list[int], sampling: SamplingParams
+        self,
+        encoding: HarmonyEncoding,
+        engine: TokenEngine,
+        prompt: list[int],
+        sampling: SamplingParams,
+        enforcement: Enforcement = FREE,
     ) -> None:
         self._engine = engine
         self._prompt = prompt
         self._sampling = sampling
+        self._enforcement = enforcement
         self._stop = encoding.stop_tokens_for_assistant_actions()
         self._parser = StreamableParser(encoding, Role.ASSISTANT, strict=False)
         self._citations = WholeCitations()
         self._cached = 0
         self._repairs_told = 0
         self.finish: Literal["stop"] | StopReason | None = None
+        self.closed = False
 
     async def events(self, seconds_left: Callable[[], float | None]) -> AsyncGenerator[Event]:
-        """Sample until the turn ends or the time is up. Raises ContextLengthError and EngineError."""
-        async with aclosing(self._engine.generate(self._prompt, self._sampling, stop=self._stop)) as tokens:
+        """Sample until the turn ends or the time is up.
+
+        Raises ContextLengthError and EngineError, ConstraintError when a grammar cannot be kept, and
+        GrammarError when there is none that could be and one is required; else a notice says so.
+        """
+        if self._enforcement.notice:
+            yield Notice(text=self._enforcement.notice)
+        try:
+            async for event in self._sampled(self._enforcement.constraint, seconds_left):
+                yield event
+        except GrammarError as error:
+            if self._enforcement.required:
+                raise
+            yield Notice(text=f"this turn is not enforced: {error}")
+            async for event in self._sampled(None, seconds_left):
+                yield event
+
+    async def _sampled(
+        self, constraint: "Constraint | None", seconds_left: Callable[[], float | None]
+    ) -> AsyncGenerator[Event]:
+        if constraint is None:
+            generation = self._engine.generate(self._prompt, self._sampling, stop=self._stop)
+        else:
+            assert isinstance(self._engine, ConstrainedEngine)
+            generation = self._engine.generate(
+                self._prompt, self._sampling, stop=self._stop, constraint=constraint
+            )
+        async with aclosing(generation) as tokens:
             while self.finish is None:
                 try:
                     async with asyncio.timeout(seconds_left()):
@@ -100,6 +139,7 @@ class Completion:
 
     def _take(self, token: GeneratedToken) -> Iterator[Event]:
         self._cached = token.cached_tokens
+        self.closed = token.closed
         parser = self._parser.process(token.token)
         if token.finish_reason == "stop":
             self.finish = "stop"

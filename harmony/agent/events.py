@@ -74,9 +74,17 @@ class Repaired(_Event):
     assumed: str
 
 
+class Notice(_Event):
+    """Something that the user should know, in one line."""
+
+    type: Literal["notice"] = "notice"
+    text: str
+
+
 class RunFinished(_Event):
     """The last event. `text` is the answer, or what there was of it when `stop_reason` cut it off.
 
+    `closed` says that a limit ended the run and that the answer was brought to a valid end all the same;
     `citations` are those in the text that name a page which a tool has displayed.
     """
 
@@ -86,9 +94,17 @@ class RunFinished(_Event):
     turns: int
     usage: Usage
     citations: tuple[Citation, ...] = ()
+    closed: bool = False
 
 
 Event = Annotated[
-    ReasoningDelta | CommentaryDelta | TextDelta | ToolCalled | ToolReturned | Repaired | RunFinished,
+    ReasoningDelta
+    | CommentaryDelta
+    | TextDelta
+    | ToolCalled
+    | ToolReturned
+    | Repaired
+    | Notice
+    | RunFinished,
     Field(discriminator="type"),
 ]

@@ -2,16 +2,21 @@
 
 import argparse
 import importlib
+import shlex
 import sys
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
+from harmony.agent.output import Format
 from harmony.errors import UsageError
+from harmony.files import read_schema
 from harmony.runtime.generation import SamplingParams
 from harmony.tools import browser
 from harmony.tools.functions import function
-from harmony.tools.python import Python
+from harmony.tools.mcp import MCPServer
+from harmony.tools.python import BACKENDS, Python
 from harmony.tools.tool import BuiltinTool, CallableTool, Tool
 
 _EXAMPLES = """\
@@ -25,12 +30,16 @@ examples:
   python -m harmony.agent --tools browser "..."        answers from the documentation of this package
   python -m harmony.agent --tools browser --docs docs  answers from a folder of documents
   python -m harmony.agent --tools browser --search exa answers from the web
+  python -m harmony.agent --file sales.csv --keep out  a file for python, and what python made of it
+  python -m harmony.agent --mcp "uvx mcp-server-time"  the tools of an MCP server, a command or a URL
+  python -m harmony.agent --doctor                     what confines python on this machine
+  python -m harmony.agent --schema order.json "..."    an answer that is JSON for this schema
   echo "What is 2 + 2?" | python -m harmony.agent      the prompt from a pipe
 
 A server's key is read from HARMONY_API_KEY; a search service's from EXA_API_KEY, YDC_API_KEY, TAVILY_API_KEY
 or BRAVE_API_KEY, the address of a SearXNG from SEARXNG_URL.
 Standard output carries the answer (with --json: one event a line); all else goes to standard error.
-exit status: 0 answered, 1 ended by a limit without an answer, 2 an error, 130 interrupted."""
+exit status: 0 answered, 1 ended by a limit, 2 an error, 130 interrupted."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -66,6 +75,25 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--docs", metavar="FOLDER", help="what the browser reads (the documentation of this package)")
     add("--search", metavar="NAME", help="let it search the web: searxng, exa, you, tavily or brave")
+    add("--mcp", action="append", default=[], metavar="SERVER", help="an MCP server's command or URL; again")
+    add("--ask", action="store_true", help="ask before each call of a tool")
+    add("--file", action="append", default=[], metavar="FILE", help="copy FILE to where python works; again")
+    add("--keep", metavar="FOLDER", help="copy the files that python leaves to FOLDER")
+    add("--sandbox", choices=BACKENDS, help="what confines python (the first that works)")
+    add("--doctor", action="store_true", help="try what confines python on this machine, and leave")
+    add(
+        "--tool-choice",
+        default="auto",
+        metavar="CHOICE",
+        help="auto, none, or what the first turn has to call: required, or the name of a tool",
+    )
+    answer = p.add_mutually_exclusive_group()
+    answer.add_argument(
+        "--schema", type=Path, metavar="FILE", help="a JSON schema that the answer has to follow"
+    )
+    answer.add_argument(
+        "--output-type", metavar="NAME", help="module:Class, a type that the answer has to be of"
+    )
     add("--instructions", metavar="TEXT", help="what the developer message tells the model to do")
     add("--show-reasoning", action="store_true", help="show the model's reasoning, dimmed")
     add("--json", action="store_true", help="print every event as a line of JSON")
@@ -89,6 +117,21 @@ def tools_of(options: argparse.Namespace) -> list[Tool]:
     return [] if names == ["none"] else [_tool(name, options) for name in names]
 
 
+def python_of(options: argparse.Namespace) -> Python:
+    """The python tool with the files and the sandbox of the options. Raises ToolError for what is no file."""
+    return Python(options.sandbox, files=options.file, keep=options.keep)
+
+
+def server_of(text: str) -> MCPServer:
+    """The MCP server that `--mcp` names. Raises UsageError."""
+    if text.startswith(("http://", "https://")):
+        return MCPServer(text)
+    try:
+        return MCPServer(*shlex.split(text))
+    except ValueError as error:
+        raise UsageError(f"--mcp {text}: {error}") from None
+
+
 def sampling_of(options: argparse.Namespace, defaults: SamplingParams) -> SamplingParams:
     """The model's defaults with what the options change. Raises UsageError."""
     given = {"seed": options.seed, "temperature": options.temperature}
@@ -98,14 +141,26 @@ def sampling_of(options: argparse.Namespace, defaults: SamplingParams) -> Sampli
         raise UsageError(str(error).partition(":")[0]) from None
 
 
+def output_of_options(options: argparse.Namespace) -> type[object] | Format | None:
+    """What the answer has to be; None is any text. Raises UsageError."""
+    if options.schema is not None:
+        return read_schema(options.schema)
+    if options.output_type is None:
+        return None
+    found = _imported("--output-type", options.output_type)
+    if not isinstance(found, type):
+        raise UsageError(f"--output-type {options.output_type}: it is not a class")
+    return found
+
+
 def _tool(name: str, options: argparse.Namespace) -> Tool:
     match name:
         case "python":
-            return Python()
+            return python_of(options)
         case "browser":
             return browser.Browser(_pages(options))
         case _:
-            return _imported(name)
+            return _function(name)
 
 
 def _pages(options: argparse.Namespace) -> "browser.Backend":
@@ -120,29 +175,34 @@ def _pages(options: argparse.Namespace) -> "browser.Backend":
     if not update.pages:
         raise UsageError(f"--docs {options.docs}: no html, md, txt, rst or pdf file in it can be read")
     if update.skipped:
-        command = f"python -m harmony.tools.browser index {options.docs}"
-        print(f"{len(update.skipped)} files cannot be read; {command} names them", file=sys.stderr)
+        bad, command = len(update.skipped), f"python -m harmony.tools.browser index {options.docs}"
+        print(f"{bad} of {bad + update.pages} files cannot be read; {command} names them", file=sys.stderr)
     return local
 
 
-def _imported(name: str) -> Tool:
-    module, _, attribute = name.partition(":")
-    if not attribute:
+def _function(name: str) -> Tool:
+    if ":" not in name:
         raise UsageError(f"there is no tool {name!r}: use python, browser, none, or module:function")
-    sys.path.insert(0, "")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except ImportError as error:
-        raise UsageError(f"--tools {name}: {error}") from None
-    except AttributeError:
-        raise UsageError(f"--tools {name}: module {module!r} has no {attribute!r}") from None
-    finally:
-        sys.path.remove("")
+    found = _imported("--tools", name)
     if isinstance(found, BuiltinTool | CallableTool):
         return found
     if not callable(found):
-        raise UsageError(f"--tools {name}: {attribute!r} is not a function")
+        raise UsageError(f"--tools {name}: it is not a function")
     return function(found)
+
+
+def _imported(option: str, name: str) -> Any:
+    """What a name like module:attribute stands for; modules of the current folder come first."""
+    module, _, attribute = name.partition(":")
+    sys.path.insert(0, "")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, ValueError) as error:
+        raise UsageError(f"{option} {name}: {error}; use module:name") from None
+    except AttributeError:
+        raise UsageError(f"{option} {name}: module {module!r} has no {attribute!r}") from None
+    finally:
+        sys.path.remove("")
 
 
 def _positive(text: str) -> int:

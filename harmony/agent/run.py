@@ -4,33 +4,41 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 from harmony import Message
 from harmony.agent.completion import Completion
 from harmony.agent.events import Event, RunFinished, StopReason, Usage
+from harmony.agent.output import Output
+from harmony.errors import OutputError
 from harmony.runtime.generation import SamplingParams
 from harmony.tools.citations import Citation
 from harmony.transcript import Transcript
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Limits:
     """What ends a run: model turns, sampled tokens, wall-clock seconds; None is no limit.
 
-    A tool's answer is cut in the middle to `tool_output_tokens`, or to a quarter of the model's context
+    `reasoning_tokens` ends the reasoning of a run that takes longer, where a grammar can be kept to. A
+    tool's answer is cut in the middle to `tool_output_tokens`, or to a quarter of the model's context
     if that is less.
     """
 
     turns: int = 20
     tokens: int | None = None
     seconds: float | None = None
+    reasoning_tokens: int | None = None
     tool_output_tokens: int = 16_384
 
 
 @dataclass(frozen=True)
-class RunResult:
+class RunResult(Generic[T]):
     """How a run ended. Give `transcript` to the next run to go on with the conversation.
 
+    `closed` says that a limit ended it and that the answer was brought to a valid end all the same;
     `citations` are those in `text` that name a page which a tool has displayed.
     """
 
@@ -39,7 +47,19 @@ class RunResult:
     turns: int
     usage: Usage
     transcript: Transcript
+    closed: bool
+    asked: Output[T]
     citations: tuple[Citation, ...] = ()
+
+    @property
+    def output(self) -> T:
+        """The answer as a value of the type that was asked for; the text if none was.
+
+        Raises OutputError when it is none, because a limit cut it off or a check of the type fails.
+        """
+        if self.asked.format is not None and self.stop_reason != "answer" and not self.closed:
+            raise OutputError(f"The answer was cut off ({self.stop_reason}): give it more room.", path=())
+        return self.asked.read(self.text)
 
     @property
     def messages(self) -> list[Message]:
@@ -47,24 +67,32 @@ class RunResult:
         return self.transcript.messages
 
 
-class Run:
+class Run(Generic[T]):
     """A run in progress: iterate over it for its events, then read its `result`.
 
     `step` takes one turn and yields its events; it sets `stop_reason` when the run is over.
     """
 
     def __init__(
-        self, step: Callable[["Run"], AsyncGenerator[Event]], transcript: Transcript, limits: Limits
+        self,
+        step: Callable[["Run[T]"], AsyncGenerator[Event]],
+        transcript: Transcript,
+        limits: Limits,
+        asked: Output[T],
+        tool_choice: str,
     ) -> None:
         self._events = self._all_steps(step)
         self._deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
         self.limits = limits
+        self.asked = asked
+        self._tool_choice = tool_choice
         self.transcript = transcript
         self.stop_reason: StopReason | None = None
         self.turns = 0
         self.text = ""
         self.usage = Usage()
         self.citations: tuple[Citation, ...] = ()
+        self.closed = False
 
     def __aiter__(self) -> AsyncGenerator[Event]:
         return self._events
@@ -74,11 +102,20 @@ class Run:
         await self._events.aclose()
 
     @property
-    def result(self) -> RunResult:
+    def result(self) -> RunResult[T]:
         """Raises RuntimeError while the run goes on."""
         if self.stop_reason is None:
             raise RuntimeError("The run has not ended: iterate over its events first.")
-        return RunResult(self.text, self.stop_reason, self.turns, self.usage, self.transcript, self.citations)
+        return RunResult(
+            self.text,
+            self.stop_reason,
+            self.turns,
+            self.usage,
+            self.transcript,
+            self.closed,
+            self.asked,
+            self.citations,
+        )
 
     def seconds_left(self) -> float | None:
         """Until the run's time is up; None when it has no limit."""
@@ -91,12 +128,23 @@ class Run:
         left = self.limits.tokens - self.usage.completion_tokens
         return replace(sampling, max_tokens=min(left, sampling.max_tokens or left))
 
+    def reasoning_left(self) -> int | None:
+        """How many more tokens the run may reason with; None when it has no limit."""
+        most = self.limits.reasoning_tokens
+        return None if most is None else max(0, most - self.usage.reasoning_tokens)
+
+    @property
+    def tool_choice(self) -> str:
+        """What the next turn may call: a tool that has to be called was, after the first turn."""
+        return self._tool_choice if self.turns == 0 or self._tool_choice == "none" else "auto"
+
     def add(self, completion: Completion) -> None:
         """Take over what the model sampled in a turn, and decide whether the run goes on."""
         self.turns += 1
         completion.append_to(self.transcript)
         self.usage = completion.added_to(self.usage)
         self.text = completion.answer or ""
+        self.closed = completion.closed
         self.stop_reason = self._reason_to_stop(completion)
 
     def _reason_to_stop(self, completion: Completion) -> StopReason | None:
@@ -108,7 +156,7 @@ class Run:
             return "max_tokens"
         return "max_turns" if self.turns >= self.limits.turns else None
 
-    async def _all_steps(self, step: Callable[["Run"], AsyncGenerator[Event]]) -> AsyncGenerator[Event]:
+    async def _all_steps(self, step: Callable[["Run[T]"], AsyncGenerator[Event]]) -> AsyncGenerator[Event]:
         while self.stop_reason is None:
             async with aclosing(step(self)) as events:
                 async for event in events:
@@ -119,4 +167,5 @@ class Run:
             turns=self.turns,
             usage=self.usage,
             citations=self.citations,
+            closed=self.closed,
         )

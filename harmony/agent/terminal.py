@@ -4,7 +4,10 @@ Standard output carries the answer alone; the rest goes to standard error. What 
 data: its control characters are shown, never sent to the terminal.
 """
 
+import asyncio
+import os
 import sys
+import termios
 from typing import Protocol
 
 from rich.console import Console
@@ -13,6 +16,7 @@ from rich.text import Text
 from harmony.agent.events import (
     CommentaryDelta,
     Event,
+    Notice,
     ReasoningDelta,
     Repaired,
     RunFinished,
@@ -73,12 +77,16 @@ class Plain:
             case Repaired():
                 self._continue(None)
                 self._dim(f"(malformed output repaired: {event.problem}; {event.assumed})")
+            case Notice():
+                self._continue(None)
+                self._dim(f"({event.text})")
             case RunFinished():
                 self._continue(None)
                 for source in _sources(event):
                     self._dim(source)
                 if event.stop_reason != "answer":
-                    self._aside.print(Text(_STOPPED[event.stop_reason], style="yellow"))
+                    ended = "; the answer was brought to a valid end" if event.closed else ""
+                    self._aside.print(Text(_STOPPED[event.stop_reason] + ended, style="yellow"))
 
     def _continue(self, kind: type[Event] | None) -> None:
         """End the line of another kind of text, if one is open."""
@@ -89,6 +97,20 @@ class Plain:
 
     def _dim(self, text: str, end: str = "\n") -> None:
         self._aside.print(Text(printable(text), style="dim"), end=end)
+
+
+async def confirm(tool: str, arguments: str) -> bool:
+    """Ask on the terminal, where the call was shown, whether it may run; only y or yes lets it."""
+    terminal = sys.stdin.fileno()
+    termios.tcflush(terminal, termios.TCIFLUSH)  # what was typed before the question is no answer
+    print(f"run {printable(tool)}? [y/N] ", end="", file=sys.stderr, flush=True)
+    loop, typed = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(terminal, typed.set)
+    try:
+        await typed.wait()
+    finally:
+        loop.remove_reader(terminal)
+    return os.read(terminal, 4096).strip().lower() in (b"y", b"yes")
 
 
 def _shortened(output: str) -> list[str]:

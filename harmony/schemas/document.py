@@ -19,7 +19,7 @@ from harmony.errors import SchemaError, SchemaUnsupportedError
 from harmony.schemas.keywords import DRAFTS, NAMES, Draft, check_shape, escaped, known_keywords, subschemas
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from referencing import Registry, Resource
     from referencing._core import Resolver
@@ -31,7 +31,7 @@ METASCHEMAS: Final[Registry[Schema]] = REGISTRY
 """The schemas of the drafts themselves, which come with the library."""
 
 
-def as_json(schema: Schema) -> str:
+def as_json(schema: bool | Mapping[str, object]) -> str:
     """The schema as JSON; raises `SchemaError` for what is no JSON."""
     try:
         text = json.dumps(schema, allow_nan=False, ensure_ascii=False)

@@ -18,7 +18,8 @@ from harmony.schemas.veto import Veto
 from harmony.schemas.watch import Watch
 
 if TYPE_CHECKING:
-    from harmony.schemas.algebra import Schema
+    from collections.abc import Mapping
+
     from harmony.schemas.node import Node
 
 
@@ -37,7 +38,7 @@ class EnforcedSchema:
         return Veto(self._watch, self._checker)
 
 
-def enforce(schema: Schema, *, strict: bool = False) -> EnforcedSchema:
+def enforce(schema: bool | Mapping[str, object], *, strict: bool = False) -> EnforcedSchema:
     """Make a schema enforceable; of the schemas asked for lately, the result is remembered.
 
     Raises `SchemaError` for what is no schema or has no value, and `SchemaUnsupportedError` for references

@@ -39,7 +39,7 @@ class OutputType(Generic[T]):
     """
 
     name: str
-    schema: Schema
+    schema: Mapping[str, Any]
     read: Callable[[str], T]
 
 
@@ -74,7 +74,7 @@ def _of_schema(schema: Mapping[str, object]) -> OutputType[object]:
             raise _wrong(error.message, tuple(error.absolute_path))
         return value
 
-    return OutputType(_name(schema.get("title")), document.schema, read)
+    return OutputType(_name(schema.get("title")), dict(schema), read)
 
 
 def _of_type(kind: Any) -> OutputType[Any]:

@@ -216,7 +216,7 @@ def test_files_that_cannot_be_read_are_counted(
     (docs / "broken.pdf").write_text("broken")
     monkeypatch.setattr(command, "load_engine", lambda *_, **__: Scripted(*TURNS))
     assert command.main(["--tools", "browser", "--docs", str(docs), "?"]) == 0
-    told = f"1 files cannot be read; python -m harmony.tools.browser index {docs} names them\n"
+    told = f"1 of 4 files cannot be read; python -m harmony.tools.browser index {docs} names them\n"
     assert capsys.readouterr().err.startswith(told)
 
 

@@ -2,6 +2,10 @@
 
 import io
 import json
+import os
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +34,7 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Scripted:
     (tmp_path / "sums.py").write_text(
         'def add(a: int, b: int) -> int:\n    """The sum."""\n    return a + b\n'
     )
+    (tmp_path / "list.json").write_text("[]")
     monkeypatch.chdir(tmp_path)
     return scripted
 
@@ -129,6 +134,21 @@ def test_ctrl_c_is_status_130(engine: Scripted, monkeypatch: pytest.MonkeyPatch)
         (["--tools", "nowhere:add", "?"], "nowhere"),
         (["--tools", "sums:subtract", "?"], "subtract"),
         ([" "], "empty"),
+        (["--ask", "?"], "needs a terminal"),
+        (["--mcp", "'open", "?"], "--mcp"),
+        (["--mcp", "", "?"], "name a server"),
+        (["--mcp", "/no/such/server", "?"], "No such file"),
+        (["--file", "absent.csv", "?"], "absent.csv"),
+        (["--keep", "out", "--tools", "none", "?"], "are for python"),
+        (["--sandbox", "cellophane", "?"], "choose from"),
+        (["--schema", "missing.json", "?"], "cannot be read"),
+        (["--schema", "sums.py", "?"], "is not JSON"),
+        (["--schema", "list.json", "?"], "write an object"),
+        (["--output-type", "sums", "?"], "module 'sums' has no ''"),
+        (["--output-type", "nowhere:Order", "?"], "nowhere"),
+        (["--output-type", "sums:add", "?"], "not a class"),
+        (["--output-type", ":Order", "?"], "module:name"),
+        (["--schema", "a", "--output-type", "b", "?"], "not allowed with"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(
@@ -175,3 +195,71 @@ def test_ordinary_text_is_shown_as_it_is() -> None:
     """Letters, emoji with joiners, tabs and newlines pass."""
     text = "Ünïcode 👩‍💻\n\tcode"
     assert printable(text) == text
+
+
+SUPPORT = Path(__file__).resolve().parent.parent / "support"
+PYTHON = "<|channel|>analysis to=python code<|message|>{}<|call|>"
+
+
+def test_files_go_to_python_and_come_back(engine: Scripted, tmp_path: Path) -> None:
+    """--file is there for the first cell, and --keep has afterwards what the cells wrote."""
+    (tmp_path / "in.txt").write_text("forty-two")
+    code = "open('out.txt', 'w').write(open('in.txt').read().upper())"
+    engine._turns = Scripted(PYTHON.format(code), FINAL)._turns
+    assert command.main(["--file", "in.txt", "--keep", "kept", "?"]) == 0
+    assert (tmp_path / "kept" / "out.txt").read_text() == "FORTY-TWO"
+
+
+def test_tools_of_a_server(engine: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
+    """--mcp offers what the server has, and the server ends with the command."""
+    pytest.importorskip("mcp")
+    server = shlex.join([sys.executable, str(SUPPORT / "mcp_server.py")])
+    assert command.main(["--tools", "none", "--mcp", server, "What is 40 + 2?"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "It is 42.\n"
+    assert err.splitlines()[-2:] == ['▸ functions.add  {"a": 40, "b": 2}', "  42"]
+
+
+def test_the_doctor_needs_no_model(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--doctor prints a line for each back end and layer; the status says whether one confines."""
+    monkeypatch.setattr(command, "load_engine", None)
+    status = command.main(["--doctor"])
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert {line.split()[1] for line in lines} >= {"bubblewrap", "landlock", "seccomp", "memory"}
+    assert (status == 0) == any(line.startswith(("yes bubblewrap", "yes landlock")) for line in lines)
+
+
+ASKED = """
+import os, sys
+sys.path.insert(0, sys.argv[1])
+from scripted import Scripted
+from harmony.agent import __main__ as command
+engine = Scripted(*sys.argv[2:4])
+command.load_engine = lambda *_, **__: engine
+sys.exit(command.main(["--ask", "--tools", "sums:add", "?"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"), [("y", "42"), ("n", "refused"), ("", "refused"), ("yeah", "refused")]
+)
+def test_a_call_is_asked_for_on_the_terminal(engine: Scripted, typed: str, told: str) -> None:
+    """--ask shows the call and waits: only yes lets it run, and what was typed before is no answer."""
+    ours, theirs = os.openpty()
+    os.write(ours, b"y\n")
+    arguments = [sys.executable, "-c", ASKED, str(SUPPORT), CALL, FINAL]
+    with subprocess.Popen(arguments, stdin=theirs, stdout=subprocess.PIPE, stderr=theirs) as process:
+        os.close(theirs)
+        shown = b""
+        while b"[y/N] " not in shown:
+            shown += os.read(ours, 1000)
+        os.write(ours, f"{typed}\n".encode())
+        answer, _ = process.communicate(timeout=60)
+        shown += os.read(ours, 10_000)
+    os.close(ours)
+    assert process.returncode == 0
+    assert answer == b"It is 42.\n"
+    assert b'"b": 2' in shown.partition(b"run functions.add?")[0]
+    assert told.encode() in shown.partition(b"[y/N]")[2]

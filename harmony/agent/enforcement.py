@@ -1,0 +1,95 @@
+"""What keeps a turn well-formed while it is sampled: a grammar, where the engine can keep to one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from harmony import TurnGrammar, load_encoding
+from harmony.errors import GrammarError
+from harmony.runtime.generation import ConstrainedEngine, TokenEngine
+from harmony.watch import TurnWatch
+
+if TYPE_CHECKING:
+    from harmony.agent.output import Output
+    from harmony.agent.routing import Toolbox
+    from harmony.agent.run import Run
+    from harmony.runtime.constraint import Constraint
+
+T = TypeVar("T")
+
+_KEPT = 8
+"""How many grammars an agent keeps: one for each output and tool choice."""
+
+
+@dataclass(frozen=True)
+class Enforcement:
+    """The constraint of a turn; without one, the `notice` says why, unless nothing was expected.
+
+    `required` makes it an error when the grammar turns out not to be enforceable.
+    """
+
+    constraint: Constraint | None = None
+    notice: str | None = None
+    required: bool = False
+
+
+FREE = Enforcement()
+"""Nothing is enforced."""
+
+
+class Enforcer:
+    """Makes what keeps the turns of an agent to its tools and to the answer that was asked for.
+
+    With `strict` it is an error when a turn cannot be kept to the tools; it always is when something was
+    asked for that only a grammar can promise.
+    """
+
+    def __init__(self, toolbox: Toolbox, *, strict: bool) -> None:
+        self._toolbox = toolbox
+        self._strict = strict
+        self._grammars: dict[tuple[object, str], TurnGrammar] = {}
+
+    def enforcement(self, engine: TokenEngine, run: Run[T]) -> Enforcement:
+        """That of the next turn. Raises GrammarError when one is required and cannot be had."""
+        required = self._strict or run.asked.format is not None or run.tool_choice != "auto"
+        if not isinstance(engine, ConstrainedEngine):
+            if required:
+                raise GrammarError(f"{engine.name} keeps to no grammar; use a model in this process")
+            return FREE
+        try:
+            return Enforcement(self._constraint(engine, run), required=required)
+        except GrammarError as error:
+            if required:
+                raise
+            notice = f"tool calls and answers are not enforced: {error}"
+            return FREE if run.turns else Enforcement(notice=notice)
+
+    def _constraint(self, engine: ConstrainedEngine, run: Run[T]) -> Constraint:
+        from harmony.agent.grammars import harmony_grammars
+        from harmony.runtime.constraint import Constraint, Interruption
+
+        grammar = self._grammar(run.asked, run.tool_choice)
+        interruption = None
+        if (reasoning_tokens := run.reasoning_left()) is not None:
+            ending = load_encoding().encode(grammar.reasoning_end, allowed_special="all")
+            interruption = Interruption(reasoning_tokens, tuple(ending))
+        return Constraint(
+            harmony_grammars(engine.vocab_size),
+            grammar.text,
+            interruption=interruption,
+            watch=TurnWatch(grammar.watched) if grammar.watched else None,
+        )
+
+    def _grammar(self, asked: Output[T], tool_choice: str) -> TurnGrammar:
+        key = asked, tool_choice
+        if key not in self._grammars:
+            if len(self._grammars) == _KEPT:
+                self._grammars.clear()
+            self._grammars[key] = TurnGrammar.of(
+                [tool.description for tool in self._toolbox.functions.values()],
+                [tool.namespace for tool in self._toolbox.builtin.values()],
+                tool_choice=tool_choice,
+                response=asked.format,
+            )
+        return self._grammars[key]

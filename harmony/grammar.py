@@ -1,0 +1,187 @@
+"""The grammar of a whole assistant turn: everything that is sampled after `<|start|>assistant`.
+
+It is written in the Lark dialect of llguidance, with special tokens as tokens, so that text can never be
+taken for them. A turn is any number of analysis messages and preambles, then one call or the final answer.
+Both orders in which gpt-oss writes a header are in it (the recipient with the channel, or before it), each
+kind of message has its own end token, and the turn stops at its call or its answer.
+
+Sources: https://github.com/openai/harmony, docs/format.md, and what the models are seen to write: a
+content type with and without `<|constrain|>`, function calls on analysis, the type `code` for JSON.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from harmony.errors import GrammarError
+from harmony.formats import JsonSchema, quoted
+from harmony.messages import ReasoningEffort
+from harmony.parsing import CHANNELS
+from harmony.schemas import enforce
+from harmony.watch import ANSWER
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from harmony.formats import AnswerFormat
+    from harmony.messages import ToolDescription, ToolNamespaceConfig
+    from harmony.schemas import EnforcedSchema
+
+_NEXT: Final = '<|end|> <|start|> "assistant"'
+_TYPES: Final = {
+    "json": '(" "? <|constrain|> "json" | " json")?',
+    "json_or_code": '(" "? <|constrain|> ("json" | "code") | " json" | " code")?',
+    "code": '(" "? <|constrain|> "code" | " code")?',
+}
+_RECIPIENT: Final = re.compile(r"[^\s<>]+")
+
+
+@dataclass(frozen=True, slots=True)
+class TurnGrammar:
+    """The grammar of one turn.
+
+    `text` is the grammar; `reasoning_end` is the text of the tokens, special ones spelled out, that end
+    the reasoning and begin the answer, or the call where there must be one. `watched` are the schemas of
+    which the grammar leaves something over, by recipient, that of the answer by ANSWER; a TurnWatch sees
+    to them.
+    """
+
+    text: str
+    reasoning_end: str
+    watched: Mapping[str, EnforcedSchema]
+
+    @classmethod
+    def of(
+        cls,
+        functions: Sequence[ToolDescription] = (),
+        namespaces: Sequence[ToolNamespaceConfig] = (),
+        *,
+        tool_choice: str = "auto",
+        response: AnswerFormat | None = None,
+        channels: Collection[str] = CHANNELS,
+        reasoning: ReasoningEffort | None = None,
+        preambles: bool = True,
+    ) -> TurnGrammar:
+        """The grammar of a turn with these tools.
+
+        `functions` are called by JSON in the `functions` namespace. `namespaces` are the built-in tools:
+        the tools of one are called by JSON on analysis, one without tools, such as python, by plain text.
+        `tool_choice` is "auto", "none", "required", or the name of the tool to call. `response` None
+        allows any text in the final answer. `reasoning` medium or high makes the turn begin with
+        analysis, low or None leaves that to the model. `preambles` are what it says to the user on
+        commentary before a call.
+
+        Raises `GrammarError` for tools that cannot be named, choices that do not exist, a schema that is
+        not JSON, and when nothing is left that could end the turn.
+
+        >>> print(TurnGrammar.of(response=Choices(("yes", "no"))).text)
+        %llguidance {}
+        start: analysis* final
+        TEXT: /(?s:.*)/
+        analysis: <|channel|> "analysis" <|message|> TEXT <|end|> <|start|> "assistant"
+        final: <|channel|> "final" <|message|> answer <|return|>
+        answer: "yes" | "no"
+        """
+        calls = _chosen(_calls(functions, namespaces, channels), tool_choice)
+        answers = tool_choice in ("auto", "none") and "final" in channels
+        if not calls and not answers:
+            raise GrammarError("A turn needs a tool to call or the channel final; give one of them.")
+        thinks = "analysis" in channels
+        speaks = preambles and bool(calls) and "commentary" in channels
+        rules = {"start": _start(len(calls), answers, thinks, speaks, reasoning), "TEXT": "/(?s:.*)/"}
+        if thinks:
+            rules["analysis"] = f'<|channel|> "analysis" <|message|> TEXT {_NEXT}'
+        if speaks:
+            rules["preamble"] = f'<|channel|> "commentary" <|message|> TEXT {_NEXT}'
+        schemas = {call.recipient: enforce(call.schema) for call in calls if call.schema is not None}
+        for number, call in enumerate(calls):
+            rules |= call.rules(number, schemas.get(call.recipient))
+        if answers and isinstance(response, JsonSchema):
+            schemas[ANSWER] = enforce(response.schema)
+        if answers:
+            rules |= _final(response)
+        text = "\n".join(["%llguidance {}", *(f"{name}: {rule}" for name, rule in rules.items())])
+        ending = "<|channel|>final" if answers else f" to={calls[0].recipient if len(calls) == 1 else ''}"
+        watched = {name: schema for name, schema in schemas.items() if schema.residuals}
+        return cls(text, f"<|end|><|start|>assistant{ending}", watched)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """A tool as the model calls it; without `schema`, by plain text."""
+
+    recipient: str
+    channels: tuple[str, ...]
+    schema: Mapping[str, object] | None
+
+    def rules(self, number: int, enforced: EnforcedSchema | None) -> dict[str, str]:
+        names = " | ".join(map(quoted, self.channels))
+        channel = f"<|channel|> {f'({names})' if len(self.channels) > 1 else names}"
+        recipient = quoted(f" to={self.recipient}")
+        kind = "code" if enforced is None else "json_or_code"
+        body = "TEXT" if enforced is None else f"arguments_{number}"
+        header = f"({channel} {recipient} | {recipient} {channel}) {kind}"
+        rules = {kind: _TYPES[kind], f"call_{number}": f"{header} <|message|> {body} <|call|>"}
+        return rules if enforced is None else rules | {body: f"%json {enforced.mask}"}
+
+    def is_named(self, name: str) -> bool:
+        """Whether a tool choice means it, alone or with its namespace."""
+        namespace, _, function = self.recipient.partition(".")
+        return name in (self.recipient, namespace if namespace != "functions" else function)
+
+
+def _calls(
+    functions: Sequence[ToolDescription], namespaces: Sequence[ToolNamespaceConfig], channels: Collection[str]
+) -> list[_Call]:
+    for_functions = tuple(name for name in ("commentary", "analysis") if name in channels)
+    for_builtins = ("analysis",) if "analysis" in channels else for_functions
+    calls = [_Call(f"functions.{f.name}", for_functions, _object(f.parameters)) for f in functions]
+    for namespace in namespaces:
+        calls += [
+            _Call(f"{namespace.name}.{tool.name}", for_builtins, _object(tool.parameters))
+            for tool in namespace.tools
+        ] or [_Call(namespace.name, for_builtins, None)]
+    for call in calls:
+        if not _RECIPIENT.fullmatch(call.recipient):
+            raise GrammarError(f"{call.recipient!r} cannot be called: remove blanks, < and > from its name.")
+    if len({call.recipient for call in calls}) < len(calls):
+        raise GrammarError("Two tools have the same name; rename one of them.")
+    return calls if for_functions else []
+
+
+def _object(parameters: Mapping[str, object] | None) -> Mapping[str, object]:
+    """The schema of arguments, which are always an object; None are no parameters."""
+    if parameters is None:
+        return {"type": "object", "properties": {}, "additionalProperties": False}
+    has_kind = not parameters.keys().isdisjoint(("type", "$ref", "anyOf", "oneOf", "allOf"))
+    return parameters if has_kind else {"type": "object", **parameters}
+
+
+def _chosen(calls: list[_Call], tool_choice: str) -> list[_Call]:
+    if tool_choice in ("auto", "required"):
+        return calls
+    if tool_choice == "none":
+        return []
+    if named := [call for call in calls if call.is_named(tool_choice)]:
+        return named
+    known = ", ".join(call.recipient for call in calls) or "none"
+    raise GrammarError(f"There is no tool {tool_choice!r} to choose; there are: {known}.")
+
+
+def _start(calls: int, answers: bool, thinks: bool, speaks: bool, reasoning: ReasoningEffort | None) -> str:
+    before = " | ".join([*["analysis"] * thinks, *["preamble"] * speaks])
+    before = f"({before})*" if thinks and speaks else f"{before}*" if before else ""
+    first = "analysis" if thinks and reasoning in (ReasoningEffort.MEDIUM, ReasoningEffort.HIGH) else ""
+    last = [*(f"call_{number}" for number in range(calls)), *["final"] * answers]
+    ending = last[0] if len(last) == 1 else f"({' | '.join(last)})"
+    return " ".join(part for part in (first, before, ending) if part)
+
+
+def _final(response: AnswerFormat | None) -> dict[str, str]:
+    if response is None:
+        return {"final": '<|channel|> "final" <|message|> TEXT <|return|>'}
+    kinds = {"json": _TYPES["json"]} if isinstance(response, JsonSchema) else {}
+    header = " ".join(['<|channel|> "final"', *kinds, "<|message|>"])
+    return {**kinds, "final": f"{header} answer <|return|>", "answer": response.rule}

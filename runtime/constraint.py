@@ -1,0 +1,211 @@
+"""One generation that keeps to a grammar: which tokens may come next, and which must.
+
+    grammars = Grammars(table)                 # once for a vocabulary
+    constraint = Constraint(grammars, text)    # once for a generation; compiles in the background
+    while not constraint.ended:
+        while not constraint.take(sample(mask_logits(logits, constraint.mask()))):
+            pass
+
+Nothing here knows what the grammar is about. A constraint that fails raises, and from then on always does:
+no token is ever chosen without its mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from harmony.errors import ConstraintError, DeadEndError
+from harmony.runtime.closing.symbols import Costs
+from harmony.runtime.grammars import Grammars
+from harmony.runtime.token_table import Mask, packed
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
+
+EVERYTHING = -1
+"""A word of a mask that allows all of its tokens."""
+
+_STRIDE = 64  # tokens between the places that going back starts from
+
+
+@dataclass(frozen=True, slots=True)
+class Interruption:
+    """Tokens that are forced once `after` tokens were generated, as soon as the grammar allows them all.
+
+    It ends reasoning that takes too long: the tokens are those that end it and begin the answer.
+    """
+
+    after: int
+    tokens: tuple[int, ...]
+
+
+class Watch(Protocol):
+    """Something that looks on beside the grammar, as a generation stands: a value that never changes."""
+
+    def after(self, token: int) -> Watch | None:
+        """How it stands after one token more; None if it objects to the token."""
+
+
+class Constraint:
+    """The grammar `text`, and how far a generation has come in it.
+
+    The first call that needs the grammar waits for it to be compiled and raises GrammarError if it cannot
+    be. `guarded` False leaves the guards against running away off; `interruption` cuts a part short;
+    `watch` objects to what the grammar allows.
+    """
+
+    def __init__(
+        self,
+        grammars: Grammars,
+        text: str,
+        *,
+        guarded: bool = True,
+        interruption: Interruption | None = None,
+        watch: Watch | None = None,
+    ) -> None:
+        self.table = grammars.table
+        self.tokens: list[int] = []
+        self._watches = [] if watch is None else [watch]
+        self._refused: list[int] = []
+        self._kept: tuple[tuple[int, LLMatcher], ...] = ()
+        self._compiled = grammars.compiled(text)
+        self._guards = grammars.guards if guarded else None
+        self._interruption = interruption
+        self._take_row()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing may follow."""
+        return self._checked().is_stopped()
+
+    def mask(self) -> Mask:
+        """Which tokens may come next, a bit each, int32 [words]; the array is filled anew at each call.
+
+        At least one may, or it raises DeadEndError. When nothing may follow, that is the end of text.
+        """
+        self._matcher.unsafe_compute_mask_ptr(self._pointer, self._bytes)
+        self._checked()
+        if self._refused:
+            self._row &= ~packed(self._refused, len(self._row))
+            if not self._row.any():
+                raise DeadEndError(f"nothing may follow the {len(self.tokens)} tokens; ask again")
+        if self._guards is not None:
+            self._guards.narrow(self._row, self.tokens)
+        return self._row
+
+    def take(self, token: int) -> bool:
+        """Go on by a token of the mask, unless the watch objects; the next mask is then without it."""
+        if self._watches and not self.allowed([token]):
+            self._refused.append(token)
+            return False
+        self.accept(token)
+        return True
+
+    def accept(self, *tokens: int) -> None:
+        """Go on by these tokens; raises ConstraintError if one of them is not allowed."""
+        for token in tokens:
+            if not self._matcher.consume_token(token):
+                self._checked()
+            if self._watches:
+                watch = self._watches[-1].after(token)
+                if watch is None:
+                    raise ConstraintError(
+                        f"token {token} breaks what is watched after {len(self.tokens)} tokens"
+                    )
+                self._watches.append(watch)
+            self.tokens.append(token)
+            self._refused.clear()
+            if len(self.tokens) % _STRIDE == 0:
+                self._kept = (*self._kept[-1:], (len(self.tokens), self._matcher.deep_copy()))
+
+    def allowed(self, tokens: Sequence[int]) -> int:
+        """How many of these tokens, from the first on, may follow; nothing changes."""
+        most = self._checked().validate_tokens(list(tokens))
+        watch: Watch | None = self._watches[-1] if self._watches else None
+        for count, token in enumerate(tokens[:most] if watch else ()):
+            watch = watch and watch.after(token)
+            if watch is None:
+                return count
+        return most
+
+    def forced(self) -> list[int]:
+        """The tokens that must come next: the grammar leaves no choice, or interrupts; often none."""
+        cut = self._interruption
+        if cut and len(self.tokens) >= cut.after and self.allowed(cut.tokens) == len(cut.tokens):
+            return [*cut.tokens]
+        tokens = self._checked().compute_ff_tokens()
+        return tokens[: self.allowed(tokens)] if self._watches else tokens
+
+    def rollback(self, count: int) -> None:
+        """Take back the last `count` tokens, by going forward again from a place before.
+
+        The rollback of llguidance 1.9.1 is no way to do it: it keeps the last mask, and may give it for
+        other tokens that are taken from there.
+        """
+        if count > len(self.tokens):
+            raise ValueError(f"only {len(self.tokens)} tokens were accepted, {count} cannot be taken back")
+        if count:
+            rest = self.tokens[: len(self.tokens) - count]
+            self._kept = tuple(kept for kept in self._kept if kept[0] <= len(rest))
+            place, matcher = self._kept[-1] if self._kept else (0, self._compiled.result().matcher)
+            self._matcher, self.tokens = matcher.deep_copy(), rest[:place]
+            self._refused.clear()
+            del self._watches[place + 1 :]
+            self.accept(*rest[place:])
+
+    def copy(self) -> Constraint:
+        """Another constraint that has come as far; what one accepts then does not move the other."""
+        other = copy(self)
+        other.tokens, other._watches, other._refused = [*self.tokens], [*self._watches], [*self._refused]
+        other._matcher = self._checked().deep_copy()
+        other._take_row()
+        return other
+
+    def tokenized(self, text: str) -> list[int]:
+        """The ordinary tokens of a text."""
+        return self._compiled.result().tokenizer.tokenize_str(text)
+
+    @property
+    def costs(self) -> Costs:
+        """What each part of the grammar costs at least."""
+        return self._compiled.result().costs
+
+    def draft_masks(self, draft: Sequence[int]) -> Mask:
+        """The masks before each token of a draft and after the last, int32 [len(draft) + 1, words].
+
+        After a token that is not allowed the rows allow everything: they are of no use, but safe to apply.
+        """
+        masks = np.full((len(draft) + 1, len(self._row)), EVERYTHING, np.int32)
+        ahead = self.copy()
+        legal = self.allowed(draft)
+        for row, token in enumerate(draft[:legal]):
+            masks[row] = ahead.mask()
+            ahead.accept(token)
+        masks[legal] = ahead.mask()
+        return masks
+
+    def _take_row(self) -> None:
+        self._row = np.empty(self.table.words, np.int32)
+        self._pointer, self._bytes = self._row.ctypes.data, self._row.nbytes
+
+    @cached_property
+    def _matcher(self) -> LLMatcher:
+        return self._compiled.result().matcher.deep_copy()
+
+    def _checked(self) -> LLMatcher:
+        if self._matcher.is_error():
+            reason = self._matcher.get_error().strip().partition("\n")[0]
+            raise ConstraintError(f"the grammar cannot go on after {len(self.tokens)} tokens: {reason}")
+        return self._matcher
+
+
+def fill_masks(constraints: Sequence[Constraint | None], masks: Mask) -> None:
+    """Fill a row of `masks` int32 [B, words] for each generation; None is one that may say anything."""
+    for row, constraint in zip(masks, constraints, strict=True):
+        row[:] = EVERYTHING if constraint is None else constraint.mask()

@@ -1,0 +1,74 @@
+"""Guards against running away: tokens taken from a mask while a model repeats itself.
+
+A guard only ever leaves fewer tokens, and never none: where all that the grammar allows would go, nothing
+goes. Each is a function of the last tokens, so that going back needs no bookkeeping.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import takewhile
+
+from harmony.runtime.token_table import WORD, Mask, TokenTable, packed
+
+MOST_REPEATS = 32
+"""How often the same token may come in a row, and how many tokens of white space."""
+
+MOST_DIGITS = 20
+"""How many digits a number of JSON may have in a row; no 64-bit integer has more."""
+
+
+class Guards:
+    """The guards for one vocabulary; `narrow` is called with every mask."""
+
+    def __init__(self, table: TokenTable) -> None:
+        self._table = table
+
+    def narrow(self, mask: Mask, tokens: Sequence[int]) -> None:
+        """Take from `mask` int32 [words], in place, what would run away after `tokens`."""
+        if not tokens or (last := tokens[-1]) >= len(self._table.tokens):
+            return
+        if last in tokens[-2:-1] and self._repeats(tokens):
+            _remove(mask, packed([last], len(mask)))
+        if last in self._blank and len(tokens) >= MOST_REPEATS:
+            if self._blank.issuperset(tokens[-MOST_REPEATS:]):
+                _remove(mask, self._blank_mask)
+        elif last in self._digits and self._in_number(mask) and self._trailing_digits(tokens) > MOST_DIGITS:
+            _remove(mask, self._digit_mask)
+
+    def _repeats(self, tokens: Sequence[int]) -> bool:
+        return len(tokens) >= MOST_REPEATS and len(set(tokens[-MOST_REPEATS:])) == 1
+
+    def _in_number(self, mask: Mask) -> bool:
+        """Whether digits may come and letters may not: a number, rather than text or a string."""
+        word, bit = divmod(self._letter, WORD)
+        return not int(mask[word]) >> bit & 1
+
+    def _trailing_digits(self, tokens: Sequence[int]) -> int:
+        digits = takewhile(self._digits.__contains__, reversed(tokens[-MOST_DIGITS - 1 :]))
+        return sum(len(self._table.tokens[token]) for token in digits)
+
+    @cached_property
+    def _letter(self) -> int:
+        return self._table.tokens.index(b"a")
+
+    @cached_property
+    def _blank(self) -> frozenset[int]:
+        return frozenset(token for token, text in enumerate(self._table.tokens) if text.isspace())
+
+    @cached_property
+    def _digits(self) -> frozenset[int]:
+        return frozenset(token for token, text in enumerate(self._table.tokens) if text.isdigit())
+
+    @cached_property
+    def _blank_mask(self) -> Mask:
+        return packed(self._blank, self._table.words)
+
+    @cached_property
+    def _digit_mask(self) -> Mask:
+        return packed(self._digits, self._table.words)
+
+
+def _remove(mask: Mask, tokens: Mask) -> None:
+    rest = mask & ~tokens
+    if rest.any():
+        mask[:] = rest

@@ -1,0 +1,56 @@
+"""The tokens of a vocabulary, and sets of them as the bits of a mask."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+WORD = 32  # tokens in a word of a mask
+
+Mask = NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class TokenTable:
+    """A vocabulary as grammars see it.
+
+    `tokens` are the bytes of the ordinary tokens, by id, which is also the order in which they merge;
+    `special` are the ids of the special tokens by name, which no text can spell. `split` is the regular
+    expression that cuts text before bytes are merged, `size` the number of ids that logits have, and
+    `end_of_text` a special token that ends a text outside of any grammar. `avoided` are the special tokens
+    without which a generation that a limit forces to end is brought to its end, if it can be.
+    """
+
+    tokens: Sequence[bytes]
+    special: Mapping[str, int]
+    split: str
+    size: int
+    end_of_text: int
+    avoided: frozenset[int] = frozenset()
+
+    @property
+    def words(self) -> int:
+        """The int32 words of a mask."""
+        return -(-self.size // WORD)
+
+    @cached_property
+    def octets(self) -> list[int]:
+        """The tokens of one byte."""
+        return [token for token, text in enumerate(self.tokens) if len(text) == 1]
+
+
+def packed(tokens: Iterable[int], words: int) -> Mask:
+    """The mask int32 [words] that allows these tokens alone: token t is bit t % 32 of word t // 32."""
+    bits = np.zeros(words * WORD, np.uint8)
+    bits[list(tokens)] = 1
+    return np.packbits(bits, bitorder="little").view(np.int32)
+
+
+def unpacked(mask: Mask) -> NDArray[np.int64]:
+    """The tokens that a mask allows, in ascending order."""
+    words = np.flatnonzero(mask)
+    bits = np.unpackbits(mask[words].view(np.uint8).reshape(-1, 4), axis=1, bitorder="little")
+    rows, places = np.nonzero(bits)
+    return words[rows] * WORD + places

@@ -1,0 +1,316 @@
+"""What enforcing a turn costs: compiling, starting, masks, decoding; xgrammar beside it where it is there.
+
+    python tests/bench/constraint.py            # all of it, some minutes
+    python tests/bench/constraint.py --quick    # each figure once, to see that it runs
+
+One thread. Compiling, in CPU time, is that of a grammar that was never seen, its first mask included. Masks
+are those before each token of two turns, with reasoning, a call and an answer by a schema: the least of
+several passes at each place. xgrammar compiles the same turn through its own Lark dialect.
+"""
+
+import argparse
+import asyncio
+import importlib.metadata
+import platform
+import re
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from itertools import count
+
+from harmony import (
+    Conversation,
+    DeveloperContent,
+    HarmonyEncoding,
+    JsonSchema,
+    Message,
+    Role,
+    SystemContent,
+    ToolDescription,
+    TurnGrammar,
+    load_encoding,
+)
+from harmony.agent.grammars import harmony_grammars
+from harmony.runtime.constraint import Constraint
+from harmony.runtime.engine import Engine
+from harmony.runtime.generation import SamplingParams
+from harmony.runtime.grammars import Grammars
+from harmony.runtime.models import TINY
+from harmony.vocabulary import END, SPECIAL_TOKENS, STOP_TOKENS, token_bytes
+
+GPT_OSS = 201_088
+_NUMBERS = count()
+
+CALL_TURN = (
+    "<|channel|>analysis<|message|>The user asks for the weather in Paris over the next days, in Celsius. "
+    "I should call the tool with the city, the unit and three days; then I can summarise what it says.<|end|>"
+    "<|start|>assistant<|channel|>commentary<|message|>Let me look that up for you.<|end|>"
+    "<|start|>assistant<|channel|>commentary to=functions.tool_3 <|constrain|>json<|message|>"
+    '{"city": "Paris, France", "unit": "c", "days": 3, "tags": ["rain", "wind"],\n "where": {"lat": 48.85, '
+    '"lon": 2.35}}<|call|>'
+)
+ANSWER_TURN = (
+    "<|channel|>analysis<|message|>The tool says 21 degrees and some rain on Tuesday.<|end|>"
+    "<|start|>assistant<|channel|>final <|constrain|>json<|message|>"
+    '{"summary": "Mild, with a shower on Tuesday – take an umbrella.", "days": [{"day": "Mon", "high": 21.5, '
+    '"sky": "sunny"}, {"day": "Tue", "high": 18, "sky": "rain"}], "sure": true}<|return|>'
+)
+ANSWER: dict[str, object] = {
+    "type": "object",
+    "properties": {
+        "summary": {"type": "string"},
+        "days": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "day": {"enum": ["Mon", "Tue", "Wed"]},
+                    "high": {"type": "number"},
+                    "sky": {"type": "string", "maxLength": 20},
+                },
+                "required": ["day", "high", "sky"],
+                "additionalProperties": False,
+            },
+        },
+        "sure": {"type": "boolean"},
+    },
+    "required": ["summary", "days", "sure"],
+    "additionalProperties": False,
+}
+
+
+def tool(number: int) -> ToolDescription:
+    """A tool with five parameters; no two calls of this give equal schemas."""
+    where = {"type": "object", "properties": {"lat": {"type": "number"}, "lon": {"type": "number"}}}
+    properties = {
+        "city": {"type": "string", "description": f"The city and state, number {next(_NUMBERS)}"},
+        "unit": {"enum": ["c", "f"]},
+        "days": {"type": "integer", "minimum": 1, "maximum": 14},
+        "tags": {"type": "array", "items": {"type": "string"}},
+        "where": where | {"required": ["lat", "lon"], "additionalProperties": False},
+    }
+    parameters = {
+        "type": "object",
+        "properties": properties,
+        "required": ["city", "unit"],
+        "additionalProperties": False,
+    }
+    return ToolDescription.new(f"tool_{number}", "The weather in a city.", parameters)
+
+
+def grammar(tools: int, tool_choice: str = "auto") -> TurnGrammar:
+    """The grammar of a turn with so many tools and the answer; new at each call."""
+    return TurnGrammar.of(
+        [tool(n) for n in range(tools)], tool_choice=tool_choice, response=JsonSchema(ANSWER)
+    )
+
+
+def milliseconds(work: Callable[[], object]) -> float:
+    """The CPU time that a piece of work takes, in all threads."""
+    before = time.process_time_ns()
+    work()
+    return (time.process_time_ns() - before) / 1e6
+
+
+def percentile(values: list[float], share: float) -> float:
+    return sorted(values)[min(len(values) - 1, int(share * len(values)))]
+
+
+class Bench:
+    """Each method measures one thing and tells it in rows: what, figure, goal."""
+
+    def __init__(self, repeats: int) -> None:
+        self.repeats = repeats
+        self.encoding: HarmonyEncoding = load_encoding()
+        self.grammars: Grammars = harmony_grammars(GPT_OSS)
+        self.grammars.compiled('start: "a"').result()
+
+    def compiling(self) -> Iterator[tuple[str, str, str]]:
+        for tools in (1, 10, 32, 128):
+            texts = [grammar(tools).text for _ in range(self.repeats)]
+            times = [milliseconds(lambda text=text: self.grammars.compiled(text).result()) for text in texts]
+            goal = "≤ 8 ms" if tools == 32 else ""
+            yield f"compile a turn, {tools} tools", f"{statistics.median(times):.1f} ms", goal
+
+    def starting(self) -> Iterator[tuple[str, str, str]]:
+        text = grammar(32).text
+        Constraint(self.grammars, text).mask()
+        times = [
+            milliseconds(lambda: Constraint(self.grammars, text).mask()) for _ in range(20 * self.repeats)
+        ]
+        yield "next request, 32 tools, to its first mask", f"{statistics.median(times):.3f} ms", "≤ 0.2 ms"
+
+    def masks(self) -> Iterator[tuple[str, str, str]]:
+        least: list[float] = []
+        for turn in (CALL_TURN, ANSWER_TURN):
+            text, tokens = grammar(21).text, self.encoding.encode(turn, allowed_special="all")
+            passes = [self._mask_times(text, tokens) for _ in range(self.repeats)]
+            least += [min(times) for times in zip(*passes, strict=True)]
+        for name, share, goal in (("p50", 0.5, "≤ 3 µs"), ("p99", 0.99, "≤ 100 µs"), ("max", 1.0, "")):
+            yield f"mask, {name} of {len(least)}", f"{percentile(least, share):.1f} µs", goal
+
+    def _mask_times(self, text: str, tokens: list[int]) -> list[float]:
+        constraint = Constraint(self.grammars, text)
+        times = []
+        for token in tokens:
+            before = time.perf_counter_ns()
+            constraint.mask()
+            times.append((time.perf_counter_ns() - before) / 1e3)
+            constraint.accept(token)
+        return times
+
+    def decoding(self) -> Iterator[tuple[str, str, str]]:
+        """The tiny model's greedy turn, free and enforced, one after the other."""
+        engine = Engine.load(TINY, device="cpu")
+        ratios, unforced = [], []
+        for number in range(2 * self.repeats):
+            prompt = self._prompt(f"What is the meaning of the number {number}?")
+            free, sampled = self._turn_time(engine, prompt, None)
+            for constraint, kept in ((self._constraint(), ratios), (self._constraint(Unforced), unforced)):
+                seconds, tokens = self._turn_time(engine, prompt, constraint)
+                if tokens == sampled:
+                    kept.append(seconds / free)
+        asyncio.run(engine.aclose())
+        for name, kept in (("", ratios), (", every token sampled", unforced)):
+            slower = statistics.median(kept) - 1
+            yield f"decode of tiny, slower by{name}", f"{slower:+.1%} ({len(kept)} turns)", "≤ 3 %"
+
+    def _constraint(self, kind: type[Constraint] = Constraint) -> Constraint:
+        return kind(self.grammars, TurnGrammar.of([tool(0)]).text)
+
+    def _turn_time(
+        self, engine: Engine, prompt: list[int], constraint: Constraint | None
+    ) -> tuple[float, list[int]]:
+        """The time from the first token to the last, and the tokens."""
+
+        async def generate() -> tuple[float, list[int]]:
+            tokens: list[int] = []
+            sampling = SamplingParams(temperature=0, max_tokens=300)
+            start = 0.0
+            async for token in engine.generate(
+                prompt, sampling, stop=STOP_TOKENS - {END}, constraint=constraint
+            ):
+                start = start or time.perf_counter()
+                tokens.append(token.token)
+            return time.perf_counter() - start, tokens
+
+        if constraint is not None:
+            _ = constraint.costs
+        return asyncio.run(generate())
+
+    def forced(self) -> Iterator[tuple[str, str, str]]:
+        """A named call by the tiny model: which of its tokens needed no step."""
+        engine = Engine.load(TINY, device="cpu")
+        weather = ToolDescription.new(
+            "get_weather",
+            "The weather in a city.",
+            {
+                "type": "object",
+                "properties": {"location": {"type": "string"}, "format": {"enum": ["celsius", "fahrenheit"]}},
+                "required": ["location", "format"],
+                "additionalProperties": False,
+            },
+        )
+        prompt = self._prompt("What's the weather in Paris?", weather)
+        text = TurnGrammar.of(
+            [weather], tool_choice="get_weather", channels=("commentary",), preambles=False
+        ).text
+
+        async def generate() -> list[bool]:
+            sampling = SamplingParams(temperature=0, max_tokens=200, logprobs=0)
+            constraint = Constraint(self.grammars, text)
+            tokens = engine.generate(prompt, sampling, stop=STOP_TOKENS, constraint=constraint)
+            return [token.logprob is None async for token in tokens]
+
+        steps = asyncio.run(generate())
+        asyncio.run(engine.aclose())
+        share = sum(steps) / len(steps)
+        yield f"forced tokens of a named call ({len(steps)} tokens)", f"{share:.0%}", "≥ 50 %"
+
+    def _prompt(self, question: str, *tools: ToolDescription) -> list[int]:
+        messages = [Message.from_role_and_content(Role.SYSTEM, SystemContent.new())]
+        if tools:
+            developer = DeveloperContent.new().with_function_tools(tools)
+            messages.append(Message.from_role_and_content(Role.DEVELOPER, developer))
+        messages.append(Message.from_role_and_content(Role.USER, question))
+        return self.encoding.render_conversation_for_completion(
+            Conversation.from_messages(messages), Role.ASSISTANT
+        )
+
+    def xgrammar(self) -> Iterator[tuple[str, str, str]]:
+        """The same turn: its Lark dialect, special tokens with a byte that no text has."""
+        import xgrammar
+
+        vocabulary = [
+            text if token < len(token_bytes()) - len(SPECIAL_TOKENS) else b"\xff" + text
+            for token, text in enumerate(token_bytes()[:GPT_OSS])
+        ]
+        info = xgrammar.TokenizerInfo(vocabulary, vocab_size=GPT_OSS, stop_token_ids=[199_999])
+        compile_times, least = [], []
+        for _ in range(max(1, self.repeats // 7)):
+            compiler = xgrammar.GrammarCompiler(info, max_threads=1)
+            text = _in_xgrammars_lark(grammar(21).text)
+            before = time.process_time_ns()
+            compiled = compiler.compile_lark(text)
+            compile_times.append((time.process_time_ns() - before) / 1e6)
+        for turn in (CALL_TURN, ANSWER_TURN):
+            tokens = self.encoding.encode(turn, allowed_special="all")
+            passes = []
+            for _ in range(self.repeats):
+                matcher = xgrammar.GrammarMatcher(compiled)
+                row = xgrammar.allocate_token_bitmask(1, GPT_OSS)
+                times = []
+                for token in tokens:
+                    before = time.perf_counter_ns()
+                    matcher.fill_next_token_bitmask(row)
+                    times.append((time.perf_counter_ns() - before) / 1e3)
+                    if not matcher.accept_token(token):
+                        break
+                passes.append(times)
+            least += [min(times) for times in zip(*passes, strict=True)]
+        texts = [grammar(21).text for _ in range(self.repeats)]
+        ours = [milliseconds(lambda text=text: self.grammars.compiled(text).result()) for text in texts]
+        yield "compile a turn, 21 tools", f"{statistics.median(ours):.1f} ms", ""
+        yield "xgrammar: compile it", f"{statistics.median(compile_times):,.0f} ms", ""
+        for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0)):
+            yield f"xgrammar: mask, {name} of {len(least)}", f"{percentile(least, share):.1f} µs", ""
+
+
+class Unforced(Constraint):
+    """A constraint that leaves every token to the model."""
+
+    def forced(self) -> list[int]:
+        return []
+
+
+def _in_xgrammars_lark(text: str) -> str:
+    """Our grammar in xgrammar's dialect: special tokens by their ids, flags behind an expression."""
+    text = re.sub(r"<\|\w+\|>", lambda found: f"<[{SPECIAL_TOKENS[found[0]]}]>", text)
+    text = text.replace("%llguidance {}\n", "").replace("/(?s:.*)/", "/.*/s")
+    return re.sub(r', "?x-guidance"?.*?\}(?=\}$)', "", text, flags=re.M)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="each figure once, to see that it runs")
+    bench = Bench(1 if parser.parse_args().quick else 15)
+    parts = [bench.compiling, bench.starting, bench.masks, bench.decoding, bench.forced]
+    if find_spec("xgrammar") is not None:
+        parts.append(bench.xgrammar)
+    print("| | | goal |\n| :--- | ---: | ---: |")
+    for part in parts:
+        for what, figure, goal in part():
+            print(f"| {what} | {figure} | {goal} |", flush=True)
+    versions = [
+        f"{name} {importlib.metadata.version(name)}"
+        for name in ("llguidance", "torch", "xgrammar")
+        if find_spec(name)
+    ]
+    print(f"\nPython {platform.python_version()}, {', '.join(versions)}, {platform.machine()}, one thread.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+"""Our server on a local port, for real clients."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+
+from harmony.runtime.generation import TokenEngine
+from harmony.server import create_app
+
+
+def served(engine: TokenEngine, **options: Any) -> AbstractContextManager[str]:
+    """The URL of a server of `engine`, without /v1; `options` are those of `create_app`."""
+    return listening(create_app(engine, **options))
+
+
+@contextmanager
+def listening(app: Starlette) -> Iterator[str]:
+    """The URL of an application."""
+    config = uvicorn.Config(app, port=0, log_level="error", ws="none")
+    server = uvicorn.Server(config)
+    started = threading.Event()
+
+    async def serve() -> None:
+        sockets = [config.bind_socket()]
+        server.port = sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+        serving = asyncio.create_task(server.serve(sockets))
+        while not server.started and not serving.done():
+            await asyncio.sleep(0.001)
+        started.set()
+        await serving
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    started.wait(20)
+    try:
+        yield f"http://127.0.0.1:{server.port}"  # type: ignore[attr-defined]
+    finally:
+        server.should_exit = True
+        thread.join()
