@@ -25,8 +25,8 @@ from harmony import (
     TurnGrammar,
     load_encoding,
 )
-from harmony.agent.grammars import harmony_grammars
-from harmony.runtime.constraint import Constraint, Interruption, fill_masks
+from harmony.agent.grammars import turn_constraint
+from harmony.runtime.constraint import Constraint, fill_masks
 from harmony.runtime.masking import mask_logits
 from harmony.runtime.token_table import packed
 from harmony.vocabulary import CALL, END_OF_TEXT, RETURN
@@ -73,12 +73,9 @@ def answer(model: torch.nn.Module, schema: dict[str, object], question: str, *, 
         Message.from_role_and_content(Role.USER, question),
     ]
     prompt = encoding.render_conversation_for_completion(Conversation.from_messages(messages), Role.ASSISTANT)
-    grammars = harmony_grammars(model.config.vocab_size)
-    grammar = TurnGrammar.of(response=response)
-    enough = Interruption(
-        max_tokens // 2, tuple(encoding.encode(grammar.reasoning_end, allowed_special="all"))
+    constraint = turn_constraint(
+        TurnGrammar.of(response=response), model.config.vocab_size, reasoning_tokens=max_tokens // 2
     )
-    constraint = Constraint(grammars, grammar.text, interruption=enough)
     generated = model.generate(
         torch.tensor([prompt], device=model.device),
         logits_processor=LogitsProcessorList([Constrained([constraint], len(prompt))]),

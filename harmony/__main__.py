@@ -10,6 +10,7 @@ from typing import Final
 
 from harmony.commands import parse, render, tokens
 from harmony.errors import HarmonyError, UsageError
+from harmony.grammar_command import print_grammar
 from harmony.printable import printable
 
 DONE, FAILED, INTERRUPTED = 0, 2, 130
@@ -18,6 +19,7 @@ COMMANDS: Final[dict[str, tuple[Callable[[Sequence[str]], int], str]]] = {
     "render": (render, "a conversation as the prompt that the model reads"),
     "parse": (parse, "what the model sampled as messages, and what is wrong with it"),
     "tokens": (tokens, "a text or token ids, token by token"),
+    "grammar": (print_grammar, "the grammar that a turn is held to"),
 }
 
 _HELP: Final = """\

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from harmony.runtime.checkpoint import Checkpoint
     from harmony.runtime.config import ModelConfig
-    from harmony.runtime.constraint import Constraint
+    from harmony.runtime.constraint import Constraint, Interruption, fill_masks
     from harmony.runtime.engine import Engine
     from harmony.runtime.export import save_checkpoint
     from harmony.runtime.generation import (
@@ -33,6 +33,7 @@ __all__ = [
     "FinishReason",
     "GeneratedToken",
     "Grammars",
+    "Interruption",
     "ModelConfig",
     "RemoteEngine",
     "SamplingParams",
@@ -40,6 +41,7 @@ __all__ = [
     "TokenLogprob",
     "TokenTable",
     "Transformer",
+    "fill_masks",
     "load_engine",
     "mask_logits",
     "save_checkpoint",
@@ -52,6 +54,7 @@ _HOMES = {
     "FinishReason": "generation",
     "GeneratedToken": "generation",
     "Grammars": "grammars",
+    "Interruption": "constraint",
     "ModelConfig": "config",
     "RemoteEngine": "remote",
     "SamplingParams": "generation",
@@ -59,6 +62,7 @@ _HOMES = {
     "TokenLogprob": "generation",
     "TokenTable": "token_table",
     "Transformer": "model",
+    "fill_masks": "constraint",
     "load_engine": "models",
     "mask_logits": "masking",
     "save_checkpoint": "export",

@@ -72,7 +72,8 @@ class Constraint:
         self.table = grammars.table
         self.tokens: list[int] = []
         self._watches = [] if watch is None else [watch]
-        self._refused: list[int] = []
+        self._refused: list[int] = []  # at this place, and at the one before
+        self._refused_before: list[int] = []
         self._kept: tuple[tuple[int, LLMatcher], ...] = ()
         self._compiled = grammars.compiled(text)
         self._guards = grammars.guards if guarded else None
@@ -107,6 +108,12 @@ class Constraint:
         self.accept(token)
         return True
 
+    def refuse(self, token: int) -> None:
+        """Take back this token, the last one; the next mask is without it and those refused there before."""
+        refused = self._refused_before
+        self.rollback(1)
+        self._refused = [*refused, token]
+
     def accept(self, *tokens: int) -> None:
         """Go on by these tokens; raises ConstraintError if one of them is not allowed."""
         for token in tokens:
@@ -120,7 +127,7 @@ class Constraint:
                     )
                 self._watches.append(watch)
             self.tokens.append(token)
-            self._refused.clear()
+            self._refused_before, self._refused = self._refused, []
             if len(self.tokens) % _STRIDE == 0:
                 self._kept = (*self._kept[-1:], (len(self.tokens), self._matcher.deep_copy()))
 
@@ -155,14 +162,15 @@ class Constraint:
             self._kept = tuple(kept for kept in self._kept if kept[0] <= len(rest))
             place, matcher = self._kept[-1] if self._kept else (0, self._compiled.result().matcher)
             self._matcher, self.tokens = matcher.deep_copy(), rest[:place]
-            self._refused.clear()
+            self._refused = []
             del self._watches[place + 1 :]
             self.accept(*rest[place:])
 
     def copy(self) -> Constraint:
         """Another constraint that has come as far; what one accepts then does not move the other."""
         other = copy(self)
-        other.tokens, other._watches, other._refused = [*self.tokens], [*self._watches], [*self._refused]
+        other.tokens, other._watches = [*self.tokens], [*self._watches]
+        other._refused, other._refused_before = [*self._refused], [*self._refused_before]
         other._matcher = self._checked().deep_copy()
         other._take_row()
         return other

@@ -29,9 +29,14 @@ class Dialect(Protocol):
     def path(self) -> str: ...
 
     def body(
-        self, prompt: Sequence[int], sampling: SamplingParams, stop: Collection[int], limit: int
+        self,
+        prompt: Sequence[int],
+        sampling: SamplingParams,
+        stop: Collection[int],
+        limit: int,
+        bias: Mapping[int, float],
     ) -> Json:
-        """The JSON that asks for at most `limit` tokens, streamed."""
+        """The JSON that asks for at most `limit` tokens, streamed; `bias` is added to logits by token."""
 
     async def tokens(self, event: Json, received: int, ask: Ask) -> list[GeneratedToken]:
         """The new tokens of one event, after `received` earlier ones; `ask` posts to another path."""
@@ -55,7 +60,12 @@ class Vllm:
         return cls(name, served[name])
 
     def body(
-        self, prompt: Sequence[int], sampling: SamplingParams, stop: Collection[int], limit: int
+        self,
+        prompt: Sequence[int],
+        sampling: SamplingParams,
+        stop: Collection[int],
+        limit: int,
+        bias: Mapping[int, float],
     ) -> Json:
         return {
             "model": self.name,
@@ -67,6 +77,7 @@ class Vllm:
             "min_p": sampling.min_p,
             "seed": sampling.seed,
             "logprobs": sampling.logprobs,
+            "logit_bias": {str(token): value for token, value in bias.items()} or None,
             "stop_token_ids": sorted(stop),
             "ignore_eos": True,
             "repetition_penalty": 1.0,
@@ -108,7 +119,12 @@ class LlamaCpp:
         return cls(name.rpartition("/")[2], props["default_generation_settings"].get("n_ctx"))
 
     def body(
-        self, prompt: Sequence[int], sampling: SamplingParams, stop: Collection[int], limit: int
+        self,
+        prompt: Sequence[int],
+        sampling: SamplingParams,
+        stop: Collection[int],
+        limit: int,
+        bias: Mapping[int, float],
     ) -> Json:
         return {
             "prompt": list(prompt),
@@ -119,6 +135,7 @@ class LlamaCpp:
             "min_p": sampling.min_p,
             "repeat_penalty": 1.0,
             "samplers": ["temperature", "top_k", "top_p", "min_p"],
+            "logit_bias": [[token, value] for token, value in bias.items()],
             "seed": -1 if sampling.seed is None else sampling.seed,
             "n_probs": 0 if sampling.logprobs is None else max(1, sampling.logprobs),
             "cache_prompt": True,

@@ -14,11 +14,11 @@ from typing import Literal, TypeVar, TypeVarTuple
 import torch
 from torch import Tensor
 
-from harmony.errors import CheckpointError, ContextLengthError, DeadEndError, EngineError, ModelError
+from harmony.errors import CheckpointError, ContextLengthError, EngineError, ModelError
 from harmony.runtime.checkpoint import Checkpoint, Progress
-from harmony.runtime.closing.closer import Closer
+from harmony.runtime.closing.guide import Guide
 from harmony.runtime.constraint import Constraint
-from harmony.runtime.generation import FinishReason, GeneratedToken, SamplingParams
+from harmony.runtime.generation import GeneratedToken, SamplingParams
 from harmony.runtime.masking import mask_logits
 from harmony.runtime.memory import PREFILL_CHUNK, check_memory, free_memory
 from harmony.runtime.model import Transformer
@@ -223,40 +223,31 @@ class _Step:
     def __call__(self) -> list[GeneratedToken]:
         if self._constraint is None:
             return self._taken([self._sampled()])
-        closer = self._closer
-        if forced := self._constraint.forced()[: self._left]:
-            tokens = [self._given(token) for token in forced]
-            self._constraint.accept(*forced)
-        else:
-            try:
-                tokens = [self._sampled()]
-            except DeadEndError:
-                if not closer.plan:
-                    raise
-                return self._closed(self._constraint, closer.plan)
-        if not closer.must_close(self._left - len(tokens)):
-            return self._taken(tokens)
-        self._constraint.rollback(len(tokens))
-        return self._closed(self._constraint, closer.plan or [self._constraint.table.end_of_text])
+        given = [self._given(token) for token in self._guide.given()]
+        return self._taken(given or self._offered(self._guide))
 
-    def _closed(self, constraint: Constraint, plan: list[int]) -> list[GeneratedToken]:
-        constraint.accept(*plan)
-        return self._taken([self._given(token) for token in plan], closed=True)
+    def _offered(self, guide: Guide) -> list[GeneratedToken]:
+        """What comes of a sample; it may be nothing."""
+        sampled = self._sampled()
+        tokens = guide.offer(sampled.token)
+        return [sampled] if tokens == [sampled.token] else [self._given(token) for token in tokens]
 
-    def _taken(self, tokens: list[GeneratedToken], *, closed: bool = False) -> list[GeneratedToken]:
+    def _taken(self, tokens: list[GeneratedToken]) -> list[GeneratedToken]:
         """The tokens up to the first stop, the last one with the reason if the generation ends with it."""
+        if not tokens:
+            return []
         ending = next((n for n, token in enumerate(tokens) if token.token in self._stop), len(tokens) - 1)
         *before, last = tokens[: ending + 1]
         self._unread += [token.token for token in (*before, last)]
         self._left -= len(before) + 1
-        if closed:
-            reason: FinishReason | None = "length"
-        elif last.token in self._stop or (self._constraint is not None and self._constraint.ended):
-            reason = "stop"
-        else:
-            reason = None if self._left else "length"
-            closed = reason is not None and self._constraint is not None and self._closer.plan == []
-        return [*before, replace(last, finish_reason=reason, closed=closed)]
+        guide = None if self._constraint is None else self._guide
+        if guide is not None and guide.closed:
+            return [*before, replace(last, finish_reason="length", closed=True)]
+        if last.token in self._stop or (self._constraint is not None and self._constraint.ended):
+            return [*before, replace(last, finish_reason="stop")]
+        if self._left:
+            return [*before, last]
+        return [*before, replace(last, finish_reason="length", closed=guide is not None and guide.whole)]
 
     def _given(self, token: int) -> GeneratedToken:
         return GeneratedToken(token, cached_tokens=self._cached)
@@ -267,29 +258,18 @@ class _Step:
             self._unread = []
         logits = self._sequence.logits
         assert logits is not None
-        token = self._given(self._drawn(logits))
+        allowed = logits if self._constraint is None else mask_logits(logits, self._guide.mask)
+        token = self._given(sample(allowed, self._sampling, self._generator))
         if self._sampling.logprobs is None:
             return token
         logprob, top = logprobs(logits, token.token, self._sampling.logprobs)
         return replace(token, logprob=logprob, top_logprobs=top)
 
-    def _drawn(self, logits: Tensor) -> int:
-        """A token that the constraint has taken, if there is one."""
-        if self._constraint is None:
-            return sample(logits, self._sampling, self._generator)
-        while True:
-            allowed = mask_logits(logits, self._constraint.mask())
-            token = sample(allowed, self._sampling, self._generator)
-            if self._constraint.take(token):
-                return token
-
     @cached_property
-    def _closer(self) -> Closer:
+    def _guide(self) -> Guide:
         """Made in the worker thread, since it may have to wait for the grammar."""
         assert self._constraint is not None
-        closer = Closer(self._constraint)
-        closer.fits(self._left)
-        return closer
+        return Guide(self._constraint, self._left)
 
 
 class _Turns:

@@ -1,8 +1,10 @@
 """A TokenEngine on a server that takes token ids and gives token ids back."""
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import httpx
 
@@ -10,15 +12,19 @@ from harmony.errors import ContextLengthError, EngineError
 from harmony.runtime.dialects import Dialect, Json, LlamaCpp, Vllm
 from harmony.runtime.generation import FinishReason, GeneratedToken, SamplingParams
 
+if TYPE_CHECKING:
+    from harmony.runtime.constraint import Constraint
+
 
 class RemoteEngine:
     """Generates on a vLLM server (0.10.2 or later) or on llama.cpp's server.
 
     `url` is the server's root, with or without /v1; `model` chooses among several that vLLM serves;
     `api_key` is sent as a bearer token; `context_length` None asks the server. `timeout` is the longest
-    silence in seconds, the reading of a long prompt included. Nothing is retried once a request is on
-    its way, and no connection is kept between generations. The constructor asks the server what it is,
-    and raises EngineError when it cannot be reached or is neither of the two.
+    silence in seconds, the reading of a long prompt included; `vocab_size` is that of gpt-oss, the ids that
+    logits have. Nothing is retried once a request is on its way, and no connection is kept between
+    generations. The constructor asks the server what it is, and raises EngineError when it cannot be
+    reached or is neither of the two.
     """
 
     def __init__(
@@ -28,9 +34,11 @@ class RemoteEngine:
         api_key: str | None = None,
         context_length: int | None = None,
         timeout: float = 300.0,
+        vocab_size: int = 201_088,
     ) -> None:
         self._url = url.rstrip("/").removesuffix("/v1")
         self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        self._vocab_size = vocab_size
         self._timeout = httpx.Timeout(timeout, connect=min(timeout, 10.0))
         self._dialect = self._detect(model)
         length = context_length or self._dialect.context_length
@@ -40,14 +48,26 @@ class RemoteEngine:
         self.context_length = length
         self.default_sampling = SamplingParams()
 
+    @property
+    def vocab_size(self) -> int:
+        """The number of ids that the model's logits have."""
+        return self._vocab_size
+
     async def generate(
-        self, prompt: Sequence[int], sampling: SamplingParams, *, stop: Collection[int]
+        self,
+        prompt: Sequence[int],
+        sampling: SamplingParams,
+        *,
+        stop: Collection[int],
+        constraint: "Constraint | None" = None,
     ) -> AsyncGenerator[GeneratedToken]:
         """Yield tokens until one of `stop` was sampled (it is yielded too) or a limit is reached.
 
-        Closing the generator closes the connection, upon which the server stops. Raises
+        A `constraint` is kept from here: a token that may not come ends the request, and another is asked
+        for. Closing the generator closes the connection, upon which the server stops. Raises
         ContextLengthError before anything is sent when the prompt leaves no room, EngineError when the
-        server is not reachable, refuses, gives no token ids or breaks off.
+        server is not reachable, refuses, gives no token ids or breaks off; GrammarError and ConstraintError
+        with a constraint.
         """
         room = self.context_length - len(prompt)
         if room < 1:
@@ -56,7 +76,33 @@ class RemoteEngine:
                 "the conversation or serve the model with a longer context"
             )
         limit = min(room, sampling.max_tokens or room)
-        body = self._dialect.body(prompt, sampling, stop, limit)
+        generation = self._stream(prompt, replace(sampling, max_tokens=limit), stop, {})
+        if constraint is not None:
+            from harmony.runtime.corrected import Corrected
+
+            def stream(
+                prompt: Sequence[int], sampling: SamplingParams, bias: Mapping[int, float]
+            ) -> AsyncGenerator[GeneratedToken]:
+                return self._stream(prompt, sampling, stop, bias)
+
+            generation = Corrected(stream, prompt, sampling, limit, constraint).tokens()
+        async with aclosing(generation) as tokens:
+            async for token in tokens:
+                if token.token in stop and token.finish_reason is None:
+                    yield replace(token, finish_reason="stop")
+                    return
+                yield token
+
+    async def _stream(
+        self,
+        prompt: Sequence[int],
+        sampling: SamplingParams,
+        stop: Collection[int],
+        bias: Mapping[int, float],
+    ) -> AsyncGenerator[GeneratedToken]:
+        """The tokens of one request, which has a limit."""
+        limit = sampling.max_tokens or 1
+        body = self._dialect.body(prompt, sampling, stop, limit, bias)
         received = 0
         try:
             async with self._client() as client:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeVar
 
-from harmony import TurnGrammar, load_encoding
+from harmony import TurnGrammar
 from harmony.errors import GrammarError
 from harmony.runtime.generation import ConstrainedEngine, TokenEngine
-from harmony.watch import TurnWatch
 
 if TYPE_CHECKING:
     from harmony.agent.output import Output
@@ -55,7 +55,7 @@ class Enforcer:
         required = self._strict or run.asked.format is not None or run.tool_choice != "auto"
         if not isinstance(engine, ConstrainedEngine):
             if required:
-                raise GrammarError(f"{engine.name} keeps to no grammar; use a model in this process")
+                raise GrammarError(f"{engine.name} keeps to no grammar; use another engine")
             return FREE
         try:
             return Enforcement(self._constraint(engine, run), required=required)
@@ -66,20 +66,14 @@ class Enforcer:
             return FREE if run.turns else Enforcement(notice=notice)
 
     def _constraint(self, engine: ConstrainedEngine, run: Run[T]) -> Constraint:
-        from harmony.agent.grammars import harmony_grammars
-        from harmony.runtime.constraint import Constraint, Interruption
+        if missing := [name for name in ("numpy", "llguidance") if find_spec(name) is None]:
+            raise GrammarError(
+                f"enforcing needs {' and '.join(missing)}: pip install 'gpt-oss-harmony[local]'"
+            )
+        from harmony.agent.grammars import turn_constraint
 
         grammar = self._grammar(run.asked, run.tool_choice)
-        interruption = None
-        if (reasoning_tokens := run.reasoning_left()) is not None:
-            ending = load_encoding().encode(grammar.reasoning_end, allowed_special="all")
-            interruption = Interruption(reasoning_tokens, tuple(ending))
-        return Constraint(
-            harmony_grammars(engine.vocab_size),
-            grammar.text,
-            interruption=interruption,
-            watch=TurnWatch(grammar.watched) if grammar.watched else None,
-        )
+        return turn_constraint(grammar, engine.vocab_size, reasoning_tokens=run.reasoning_left())
 
     def _grammar(self, asked: Output[T], tool_choice: str) -> TurnGrammar:
         key = asked, tool_choice

@@ -2,10 +2,12 @@
 
 from functools import cache
 
-from harmony import load_encoding
+from harmony import TurnGrammar, load_encoding
+from harmony.runtime.constraint import Constraint, Interruption
 from harmony.runtime.grammars import Grammars
 from harmony.runtime.token_table import TokenTable
 from harmony.vocabulary import CALL, END_OF_TEXT, SPECIAL_TOKENS, ordinary_tokens
+from harmony.watch import TurnWatch
 
 
 @cache
@@ -20,3 +22,22 @@ def harmony_grammars(vocab_size: int) -> Grammars:
         avoided=frozenset({CALL}),
     )
     return Grammars(table)
+
+
+def turn_constraint(
+    grammar: TurnGrammar, vocab_size: int, *, reasoning_tokens: int | None = None
+) -> Constraint:
+    """What keeps one turn to its grammar, and to what its schemas ask beyond it.
+
+    After `reasoning_tokens` the end of the reasoning is forced. Raises GrammarError without llguidance.
+    """
+    interruption = None
+    if reasoning_tokens is not None:
+        ending = load_encoding().encode(grammar.reasoning_end, allowed_special="all")
+        interruption = Interruption(reasoning_tokens, tuple(ending))
+    return Constraint(
+        harmony_grammars(vocab_size),
+        grammar.text,
+        interruption=interruption,
+        watch=TurnWatch(grammar.watched) if grammar.watched else None,
+    )

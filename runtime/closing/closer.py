@@ -49,23 +49,28 @@ class Closer:
         self.plan: list[int] | None = None
         self._lost_at = 0
         self._near = _FAR
+        self._is_too_far = False
         self._constraint = constraint
         self._table = constraint.table
         self._automaton = Automaton(constraint.costs)
         self._read: list[int] = []
         self._places: list[Place] = [(self._automaton.start, b"")]
 
-    def must_close(self, left: int) -> bool:
-        """Whether the last tokens have to be taken back and `plan` followed, since no end is in reach.
+    def is_near(self, left: int) -> bool:
+        """Whether there is no time to look for another plan."""
+        return left < self._near
 
-        `left` is how many tokens may still follow. With many left, a place for which no plan can be made
-        is passed, in the hope of a plan for one behind it.
+    def must_close(self, left: int, *, hopeful: bool = True) -> bool:
+        """Whether the last tokens have to be taken back, since no end is in reach; `plan` is that before.
+
+        `left` is how many tokens may still follow. With many left and `hopeful`, a place for which no plan
+        is found is passed, for one may be behind it, unless all that are proposed are too long.
         """
         if self.plan is None and self._lost_at - left in range(1, _PAUSE):
             return False
         if self.fits(left) or self.plan is None:
             return False
-        if left < self._near:
+        if self.is_near(left) or self._is_too_far or not hopeful:
             return True
         self.plan, self._lost_at = None, left
         return False
@@ -93,12 +98,15 @@ class Closer:
     def _plans(self, left: int) -> Iterator[list[int]]:
         """Ends within `left` tokens, the likely shortest first: read off the grammar, searched, or tried."""
         self._catch_up()
+        self._is_too_far = False
         here = self._mended(left)
         if here is None:
             return
         if not _is_known(here.place):
             yield from self._tried(here, left)
-        elif next(self._endings(here, left), None) is not None:
+        elif next(self._endings(here, left), None) is None:
+            self._is_too_far = True
+        else:
             yield from self._checked(here, left)
             yield from self._searched(here, left)
             yield from self._tried(here, left)

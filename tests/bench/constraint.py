@@ -80,6 +80,27 @@ ANSWER: dict[str, object] = {
 }
 
 
+def _required(name: str, **properties: dict[str, object]) -> ToolDescription:
+    parameters = {
+        "type": "object",
+        "properties": properties,
+        "required": [*properties],
+        "additionalProperties": False,
+    }
+    return ToolDescription.new(name, "", parameters)
+
+
+WEATHER = _required("get_weather", location={"type": "string"}, format={"enum": ["celsius", "fahrenheit"]})
+FLIGHT = _required(
+    "search_flights",
+    departure_airport={"enum": ["CDG", "JFK", "NRT"]},
+    arrival_airport={"enum": ["CDG", "JFK", "NRT"]},
+    number_of_passengers={"type": "integer", "minimum": 1, "maximum": 9},
+    cabin_class={"enum": ["economy", "business", "first"]},
+    include_return_flight={"type": "boolean"},
+)
+
+
 def tool(number: int) -> ToolDescription:
     """A tool with five parameters; no two calls of this give equal schemas."""
     where = {"type": "object", "properties": {"lat": {"type": "number"}, "lon": {"type": "number"}}}
@@ -200,33 +221,23 @@ class Bench:
         return asyncio.run(generate())
 
     def forced(self) -> Iterator[tuple[str, str, str]]:
-        """A named call by the tiny model: which of its tokens needed no step."""
+        """Named calls by the tiny model: which of their tokens needed no step."""
         engine = Engine.load(TINY, device="cpu")
-        weather = ToolDescription.new(
-            "get_weather",
-            "The weather in a city.",
-            {
-                "type": "object",
-                "properties": {"location": {"type": "string"}, "format": {"enum": ["celsius", "fahrenheit"]}},
-                "required": ["location", "format"],
-                "additionalProperties": False,
-            },
-        )
-        prompt = self._prompt("What's the weather in Paris?", weather)
-        text = TurnGrammar.of(
-            [weather], tool_choice="get_weather", channels=("commentary",), preambles=False
-        ).text
-
-        async def generate() -> list[bool]:
-            sampling = SamplingParams(temperature=0, max_tokens=200, logprobs=0)
-            constraint = Constraint(self.grammars, text)
-            tokens = engine.generate(prompt, sampling, stop=STOP_TOKENS, constraint=constraint)
-            return [token.logprob is None async for token in tokens]
-
-        steps = asyncio.run(generate())
+        for called in (WEATHER, FLIGHT):
+            prompt = self._prompt("What's the weather in Paris?", called)
+            grammar = TurnGrammar.of(
+                [called], tool_choice=called.name, channels=("commentary",), preambles=False
+            )
+            steps = asyncio.run(self._forced_steps(engine, prompt, grammar))
+            share = f"{sum(steps) / len(steps):.0%} of {len(steps)}"
+            yield f"forced tokens of a named call, {called.name}", share, "≥ 50 %"
         asyncio.run(engine.aclose())
-        share = sum(steps) / len(steps)
-        yield f"forced tokens of a named call ({len(steps)} tokens)", f"{share:.0%}", "≥ 50 %"
+
+    async def _forced_steps(self, engine: Engine, prompt: list[int], grammar: TurnGrammar) -> list[bool]:
+        sampling = SamplingParams(temperature=0, max_tokens=200, logprobs=0)
+        constraint = Constraint(self.grammars, grammar.text)
+        tokens = engine.generate(prompt, sampling, stop=STOP_TOKENS, constraint=constraint)
+        return [token.logprob is None async for token in tokens]
 
     def _prompt(self, question: str, *tools: ToolDescription) -> list[int]:
         messages = [Message.from_role_and_content(Role.SYSTEM, SystemContent.new())]

@@ -29,11 +29,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 
 from random_schemas import random_schema
-from random_turns import Request, Rollout, Sampler, malformation, random_request, violation
+from random_turns import Request, Sampler, malformation, random_request, rollout, violation
 
 from harmony import load_encoding
-from harmony.agent.grammars import harmony_grammars
+from harmony.agent.grammars import harmony_grammars, turn_constraint
 from harmony.errors import ConstraintError, GrammarError
+from harmony.runtime.closing.guide import Guide
 from harmony.vocabulary import ordinary_tokens, tiktoken_lines
 
 GPT_OSS = 201_088
@@ -62,18 +63,18 @@ class Bench:
         counts = Counter[str](turns=1)
         request = self._request(random, counts)
         counts[f"tool_choice {_kind(request.tool_choice)}"] += 1
-        constraint = request.constraint(self._grammars)
-        rollout = Rollout(constraint, self._sampler, random)
+        constraint = turn_constraint(request.grammar, GPT_OSS)
+        guide = Guide(constraint, random.choice(BUDGETS))
         try:
-            rollout.run(random.choice(BUDGETS), random.choice((0.1, 0.3, 0.6)))
+            rollout(guide, self._sampler, random, random.choice((0.1, 0.3, 0.6)))
         except ConstraintError as error:
             return counts + Counter(errors=1), [f"turn {number}: {error}"]
         counts["tokens"] += len(constraint.tokens)
-        if not constraint.ended and not rollout.possible:
+        if not constraint.ended and not guide.possible:
             return counts + Counter({"budget too small": 1}), []
         if not constraint.ended:
             return counts + Counter({"not ended": 1}), [f"turn {number} did not end"]
-        counts["closed at the budget" if rollout.closed else "ended by themselves"] += 1
+        counts["closed at the budget" if guide.closed else "ended by themselves"] += 1
         wrong = []
         if problem := malformation(request, constraint.tokens, self._encoding) or self._refusal(
             constraint.tokens

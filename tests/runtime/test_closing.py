@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from random_schemas import PATTERNS, random_schema
-from random_turns import FORMATS, Rollout, Sampler, malformation, random_request, violation
+from random_turns import FORMATS, Sampler, malformation, random_request, rollout, violation
 
 from harmony import HarmonyEncoding, JsonSchema, Lark, Regex, ToolDescription, TurnGrammar
 from harmony.runtime.closing.automaton import NOWHERE, Automaton
 from harmony.runtime.closing.closer import Closer
+from harmony.runtime.closing.guide import Guide
 from harmony.runtime.closing.lark import symbol_of
 from harmony.runtime.closing.regexes import found_in, whole_match
 from harmony.runtime.closing.schemas import json_of
@@ -236,10 +237,12 @@ def test_every_turn_ends_within_every_limit(
     minimum = Closer(Constraint(grammars, request.grammar.text))
     assert minimum.fits(2000)
     limit = len(minimum.plan or ()) + more
-    rollout = Rollout(Constraint(grammars, request.grammar.text), sampler, random)
-    rollout.run(limit, closing)
-    tokens = rollout.constraint.tokens
-    assert rollout.constraint.ended
+    constraint = Constraint(grammars, request.grammar.text)
+    guide = Guide(constraint, limit)
+    assert guide.possible
+    rollout(guide, sampler, random, closing)
+    tokens = constraint.tokens
+    assert constraint.ended
     assert len(tokens) <= limit
     assert malformation(request, tokens, encoding) is None
     assert violation(request, tokens, encoding) is None
@@ -256,6 +259,24 @@ def test_a_limit_that_is_far_is_not_felt(grammars: Grammars, sampler: Sampler, s
         if not constraint.ended:
             assert not closer.must_close(left)
             constraint.accept(sampler.draw(constraint.mask(), random, 0.6))
+
+
+def test_a_way_that_is_too_long_is_not_taken(grammars: Grammars, encoding: HarmonyEncoding) -> None:
+    """However many tokens are left: a call that needs more of them is not begun."""
+    long = ToolDescription.new(
+        "long", "", {"properties": {"a": {"type": "string", "minLength": 9000}}, "required": ["a"]}
+    )
+    constraint = Constraint(grammars, TurnGrammar.of([long]).text)
+    closer = Closer(constraint)
+    assert closer.fits(800)
+    for token in encoding.encode(" to=functions.long<|channel|>", allowed_special="all"):
+        constraint.accept(token)
+        if closer.must_close(799):
+            break
+    else:
+        pytest.fail("it would have been begun")
+    constraint.rollback(1)
+    assert encoding.decode(closer.plan or []).endswith("<|return|>")
 
 
 def answer(

@@ -29,12 +29,9 @@ from harmony import (
     ToolNamespaceConfig,
     TurnGrammar,
 )
-from harmony.errors import DeadEndError
-from harmony.runtime.closing.closer import Closer
-from harmony.runtime.constraint import Constraint
+from harmony.runtime.closing.guide import Guide
 from harmony.runtime.grammars import Grammars
 from harmony.runtime.token_table import Mask, packed
-from harmony.watch import TurnWatch
 
 BUILTINS = (ToolNamespaceConfig.python(), ToolNamespaceConfig.browser())
 CLOSING = (
@@ -71,11 +68,6 @@ class Request:
     def grammar(self) -> TurnGrammar:
         response = None if self.schema is None else JsonSchema(self.schema)
         return TurnGrammar.of(self.functions, self.builtins, tool_choice=self.tool_choice, response=response)
-
-    def constraint(self, grammars: Grammars) -> Constraint:
-        """What keeps a turn to it."""
-        watched = self.grammar.watched
-        return Constraint(grammars, self.grammar.text, watch=TurnWatch(watched) if watched else None)
 
     @cached_property
     def schemas(self) -> dict[str, dict[str, Any]]:
@@ -124,44 +116,11 @@ class Sampler:
         return word * 32 + bits[place - before]
 
 
-class Rollout:
-    """A generation from random logits within a limit, led to its end as an engine does it."""
-
-    def __init__(self, constraint: Constraint, sampler: Sampler, random: Random) -> None:
-        self.constraint = constraint
-        self.closer = Closer(constraint)
-        self.closed = self.possible = False
-        self._sampler = sampler
-        self._random = random
-
-    def run(self, limit: int, closing: float) -> None:
-        """Generate at most `limit` tokens.
-
-        `possible` then says whether an end within them was known at the start, `closed` whether they were
-        led to it.
-        """
-        self.possible = self.closer.fits(limit)
-        left = limit
-        while left and not self.constraint.ended:
-            try:
-                self._take(closing)
-            except DeadEndError:
-                if not self.closer.plan:
-                    raise
-                return self._close()
-            left -= 1
-            if self.closer.must_close(left):
-                self.constraint.rollback(1)
-                return self._close()
-        return None
-
-    def _take(self, closing: float) -> None:
-        while not self.constraint.take(self._sampler.draw(self.constraint.mask(), self._random, closing)):
-            pass
-
-    def _close(self) -> None:
-        self.constraint.accept(*self.closer.plan or ())
-        self.closed = True
+def rollout(guide: Guide, sampler: Sampler, random: Random, closing: float) -> None:
+    """Sample until the generation ends."""
+    while not guide.ended:
+        if not guide.given():
+            guide.offer(sampler.draw(guide.mask, random, closing))
 
 
 FORMATS = FormatChecker()
