@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from harmony.errors import GrammarError
-from harmony.schemas import enforce
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +34,8 @@ class JsonSchema:
     @property
     def rule(self) -> str:
         """The right side of the rule that enforces it; raises `GrammarError` for what is not JSON."""
+        from harmony.schemas import enforce
+
         return f"%json {enforce(self.schema).mask}"
 
     @property

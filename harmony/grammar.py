@@ -19,7 +19,6 @@ from harmony.errors import GrammarError
 from harmony.formats import JsonSchema, quoted
 from harmony.messages import ReasoningEffort
 from harmony.parsing import CHANNELS
-from harmony.schemas import enforce
 from harmony.watch import ANSWER
 
 if TYPE_CHECKING:
@@ -84,6 +83,8 @@ class TurnGrammar:
         final: <|channel|> "final" <|message|> answer <|return|>
         answer: "yes" | "no"
         """
+        from harmony.schemas import enforce  # its libraries are for who enforces a schema
+
         calls = _chosen(_calls(functions, namespaces, channels), tool_choice)
         answers = tool_choice in ("auto", "none") and "final" in channels
         if not calls and not answers:

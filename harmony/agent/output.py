@@ -6,7 +6,6 @@ from typing import Any, Generic, TypeVar
 
 from harmony.formats import AnswerFormat, Choices, JsonSchema, Lark, Regex
 from harmony.memo import Memo
-from harmony.schemas import output_type
 
 T = TypeVar("T")
 Format = AnswerFormat | Mapping[str, object]
@@ -33,11 +32,13 @@ def output_of(asked: type[object] | Format) -> Output[Any]:
     if isinstance(asked, Regex | Choices | Lark):
         return Output(asked, str)
     if isinstance(asked, JsonSchema):
-        return Output(asked, output_type(asked.schema).read)
+        return Output(asked, _of(asked.schema).read)
     return _of(asked) if isinstance(asked, Mapping) else _TYPES[asked]
 
 
 def _of(kind: type[object] | Mapping[str, object]) -> Output[Any]:
+    from harmony.schemas import output_type  # its libraries are for who asks for a value
+
     found = output_type(kind)
     return Output(JsonSchema(found.schema, found.name), found.read)
 

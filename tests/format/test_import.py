@@ -31,8 +31,15 @@ def test_importing_loads_nothing_heavy(statement: str) -> None:
 
 
 def test_the_encoding_loads_only_what_the_format_needs() -> None:
-    """Loading the encoding does not load torch, rich or httpx."""
-    assert not modules_after("import harmony; harmony.load_encoding()") & {"torch", "numpy", "rich", "httpx"}
+    """Loading the encoding does not load torch, rich, httpx or jsonschema."""
+    allowed = {"pydantic", "tiktoken"}
+    assert not modules_after("import harmony; harmony.load_encoding()") & (HEAVY - allowed)
+
+
+@pytest.mark.parametrize("module", ["harmony.__main__", "harmony.agent.__main__"])
+def test_a_command_loads_no_schema_library_before_it_needs_one(module: str) -> None:
+    """What enforces schemas is loaded with the first schema."""
+    assert not modules_after(f"import {module}") & {"jsonschema", "llguidance", "lxml", "mcp", "torch"}
 
 
 def test_every_public_name_is_there() -> None:
