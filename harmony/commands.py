@@ -3,15 +3,14 @@
 import argparse
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from pydantic import ValidationError
 
 from harmony.chat import from_chat, to_chat
+from harmony.command_line import Parser, parse_json, read_json, read_text
 from harmony.encoding import load_encoding
 from harmony.errors import UsageError
 from harmony.located import Located
@@ -26,22 +25,15 @@ _SHADES: Final = ("cyan", "green")
 _LOOKS_LIKE_IDS: Final = re.compile(r"\s*\[[\d\s,\]-]*")
 
 
-class CommandParser(argparse.ArgumentParser):
-    """The options of a command; a mistake in them is a UsageError."""
+class CommandParser(Parser):
+    """The options of a command, FILE and --json among them."""
 
     def __init__(self, command: str, description: str, examples: str) -> None:
         super().__init__(
-            prog=f"python -m harmony {command}",
-            description=description,
-            epilog=f"examples:\n{examples}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
+            prog=f"python -m harmony {command}", description=description, epilog=f"examples:\n{examples}"
         )
         self.add_argument("file", metavar="FILE", help="what to read; - is standard input")
         self.add_argument("--json", action="store_true", help="one line of JSON, for programs")
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see --help)")
 
 
 def render(arguments: Sequence[str]) -> int:
@@ -72,7 +64,7 @@ def render(arguments: Sequence[str]) -> int:
         "--schemas", choices=("exact", "faithful"), default="exact", help="how functions are written (exact)"
     )
     options = parser.parse_args(arguments)
-    conversation = _READERS[options.source](_json(_read(options.file), options.file))
+    conversation = _READERS[options.source](read_json(options.file))
     config = RenderConversationConfig(
         auto_drop_analysis=not options.keep_analysis, schema_profile=options.schemas
     )
@@ -206,35 +198,12 @@ def _indices(span: range) -> dict[str, int]:
 
 def _tokens(options: argparse.Namespace) -> list[int]:
     """The ids in a file, or those of its text."""
-    text = _read(options.file)
+    text = read_text(options.file)
     if not options.text and _LOOKS_LIKE_IDS.match(text):
-        ids = _json(text, options.file) if _LOOKS_LIKE_IDS.fullmatch(text) else None
+        ids = parse_json(text, options.file) if _LOOKS_LIKE_IDS.fullmatch(text) else None
         if isinstance(ids, list) and all(type(token) is int for token in ids):
             return ids
     return load_encoding().encode(text.removesuffix("\n").removesuffix("\r"), allowed_special="all")
-
-
-def _read(file: str) -> str:
-    try:
-        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        return raw.decode()
-    except OSError as error:
-        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{_name(file)} is not UTF-8 (byte {error.start}); give a text file") from None
-
-
-def _json(text: str, file: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"{_name(file)} is not JSON: {error}") from None
-    except RecursionError:
-        raise UsageError(f"{_name(file)} is nested too deeply") from None
-
-
-def _name(file: str) -> str:
-    return "standard input" if file == "-" else file
 
 
 def _conversation(value: Any) -> Conversation:

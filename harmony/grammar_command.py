@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
+from harmony.command_line import Parser, read_json, read_schema, read_text
 from harmony.errors import UsageError
-from harmony.files import read_json, read_schema, read_text
 from harmony.formats import Choices, JsonSchema, Lark, Regex
 from harmony.grammar import TurnGrammar
 from harmony.messages import ReasoningEffort, ToolDescription, ToolNamespaceConfig
 
 if TYPE_CHECKING:
+    from argparse import Namespace
     from collections.abc import Sequence
 
     from harmony.formats import AnswerFormat
 
 _BUILTIN = {"python": ToolNamespaceConfig.python, "browser": ToolNamespaceConfig.browser}
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see --help)")
 
 
 def print_grammar(arguments: Sequence[str]) -> int:
@@ -40,15 +34,13 @@ def print_grammar(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m harmony grammar",
         description="Print the grammar of an assistant turn, in the Lark dialect of llguidance.",
-        allow_abbrev=False,
     )
     parser.add_argument(
         "--tools",
-        type=Path,
         metavar="FILE",
         help="a JSON list of functions, flat or as OpenAI's API takes them",
     )
@@ -61,14 +53,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--reasoning", choices=("low", "medium", "high"), help="reasoning effort")
     parser.add_argument("--no-preambles", action="store_true", help="nothing is said before a call")
     answer = parser.add_mutually_exclusive_group()
-    answer.add_argument("--schema", type=Path, metavar="FILE", help="a JSON schema that the answer follows")
+    answer.add_argument("--schema", metavar="FILE", help="a JSON schema that the answer follows")
     answer.add_argument("--regex", metavar="PATTERN", help="a regular expression that the answer matches")
     answer.add_argument("--choice", action="append", metavar="TEXT", help="a text that the answer may be")
-    answer.add_argument("--lark", type=Path, metavar="FILE", help="a Lark grammar that the answer follows")
+    answer.add_argument("--lark", metavar="FILE", help="a Lark grammar that the answer follows")
     return parser
 
 
-def _response(options: argparse.Namespace) -> AnswerFormat | None:
+def _response(options: Namespace) -> AnswerFormat | None:
     if options.schema is not None:
         return JsonSchema(read_schema(options.schema))
     if options.regex is not None:
@@ -78,7 +70,7 @@ def _response(options: argparse.Namespace) -> AnswerFormat | None:
     return None if options.lark is None else Lark(read_text(options.lark))
 
 
-def _tools(path: Path) -> list[ToolDescription]:
+def _tools(path: str) -> list[ToolDescription]:
     listed = read_json(path)
     try:
         functions = [tool.get("function", tool) for tool in listed]

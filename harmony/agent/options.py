@@ -6,12 +6,11 @@ import shlex
 import sys
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from harmony.agent.output import Format
+from harmony.command_line import Parser, read_schema
 from harmony.errors import UsageError
-from harmony.files import read_schema
 from harmony.runtime.generation import SamplingParams
 from harmony.tools import browser
 from harmony.tools.functions import function
@@ -42,19 +41,12 @@ Standard output carries the answer (with --json: one event a line); all else goe
 exit status: 0 answered, 1 ended by a limit, 2 an error, 130 interrupted."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see --help)")
-
-
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    p = _Parser(
+    p = Parser(
         prog="python -m harmony.agent",
         description="Ask a gpt-oss model that can run Python in a sandbox and call your functions.",
         epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = p.add_argument
     add("prompt", nargs="?", metavar="PROMPT", help="what to ask; without it, a chat")
@@ -88,9 +80,7 @@ def parser() -> argparse.ArgumentParser:
         help="auto, none, or what the first turn has to call: required, or the name of a tool",
     )
     answer = p.add_mutually_exclusive_group()
-    answer.add_argument(
-        "--schema", type=Path, metavar="FILE", help="a JSON schema that the answer has to follow"
-    )
+    answer.add_argument("--schema", metavar="FILE", help="a JSON schema that the answer has to follow")
     answer.add_argument(
         "--output-type", metavar="NAME", help="module:Class, a type that the answer has to be of"
     )

@@ -5,8 +5,8 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
-from typing import NoReturn
 
+from harmony.command_line import Parser
 from harmony.errors import HarmonyError, UsageError
 from harmony.runtime.models import load_engine
 from harmony.tools.python import Python
@@ -19,11 +19,6 @@ examples:
 With HARMONY_SERVER_KEY in the environment, clients must send that key; HARMONY_API_KEY is the key for a
 model that is itself on a server.
 exit status: 0 stopped, 2 an error."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see --help)")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,12 +63,10 @@ def _serve(options: argparse.Namespace) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    p = _Parser(
+    p = Parser(
         prog="python -m harmony.server",
         description="Serve a gpt-oss model: the Responses API and Chat Completions.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     add = p.add_argument
     add("--model", default="tiny", help="tiny (bundled), a folder, a hub name, or a server's URL")

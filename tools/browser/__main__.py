@@ -3,9 +3,9 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
-from harmony.errors import HarmonyError, UsageError
+from harmony.command_line import Parser
+from harmony.errors import HarmonyError
 from harmony.tools.browser import indexed
 
 DONE, FAILED, INTERRUPTED = 0, 2, 130
@@ -27,11 +27,6 @@ your own.
 exit status: 0 indexed, 2 an error, 130 interrupted."""
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see --help)")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the result is its exit status."""
     try:
@@ -46,13 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    plain = argparse.RawDescriptionHelpFormatter
-    parser = _Parser(
+    parser = Parser(
         prog="python -m harmony.tools.browser",
         description="The pages of the browser tool.",
         epilog=_EXAMPLES,
-        formatter_class=plain,
-        allow_abbrev=False,
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     index = commands.add_parser(
@@ -60,8 +52,6 @@ def _parser() -> argparse.ArgumentParser:
         help="make a folder searchable, or bring its index up to date",
         description=_INDEX_HELP,
         epilog=_EXAMPLES,
-        formatter_class=plain,
-        allow_abbrev=False,
     )
     index.add_argument("folder", metavar="FOLDER", help="where the documents are")
     index.add_argument(

@@ -1,0 +1,61 @@
+"""What the command lines share: options and files whose every mistake is a UsageError of one line."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+from harmony.errors import UsageError
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of options that raises UsageError, and shows its texts as they are written."""
+
+    def __init__(self, **options: Any) -> None:
+        given: dict[str, Any] = {
+            "formatter_class": argparse.RawDescriptionHelpFormatter,
+            "allow_abbrev": False,
+        } | options
+        super().__init__(**given)
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message} (see --help)")
+
+
+def read_text(file: str) -> str:
+    """The text of a file; - is standard input."""
+    try:
+        raw = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        return raw.decode()
+    except OSError as error:
+        raise UsageError(f"{file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{_name(file)} is not UTF-8 (byte {error.start}); give a text file") from None
+
+
+def read_json(file: str) -> Any:
+    """The JSON of a file; - is standard input."""
+    return parse_json(read_text(file), file)
+
+
+def parse_json(text: str, file: str) -> Any:
+    """The JSON in a text that was read from this file."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"{_name(file)} is not JSON: {error}") from None
+    except RecursionError:
+        raise UsageError(f"{_name(file)} is nested too deeply") from None
+
+
+def read_schema(file: str) -> dict[str, object]:
+    """The JSON schema of a file; - is standard input."""
+    schema = read_json(file)
+    if not isinstance(schema, dict):
+        raise UsageError(f"{_name(file)} holds no JSON schema; write an object into it")
+    return schema
+
+
+def _name(file: str) -> str:
+    return "standard input" if file == "-" else file
