@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from harmony.call_ids import random_id
 from harmony.encoding import load_encoding
-from harmony.messages import Message, Role, TextContent
+from harmony.messages import Message, Role
 from harmony.recipients import called_tool, name_of
 from harmony.streaming import StreamableParser
 
@@ -98,16 +98,12 @@ def _tool_call(parsed: ParsedMessage, new_id: NewId) -> ToolCall | None:
     return ToolCall(
         id=new_id("call"),
         name=name_of(recipient, declared=()),
-        arguments=_text(parsed.message),
+        arguments=parsed.message.text,
         recipient=recipient,
         complete=parsed.ending is not None,
     )
 
 
 def _joined(messages: Iterable[Message]) -> str | None:
-    texts = [_text(message) for message in messages]
+    texts = [message.text for message in messages]
     return "\n".join(texts) if texts else None
-
-
-def _text(message: Message) -> str:
-    return "".join(content.text for content in message.content if isinstance(content, TextContent))

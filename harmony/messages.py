@@ -248,6 +248,11 @@ class Message(_Model):
     recipient: str | None = None
     content_type: str | None = None
 
+    @property
+    def text(self) -> str:
+        """The text of its contents; what is no text says nothing here."""
+        return "".join(content.text for content in self.content if isinstance(content, TextContent))
+
     @classmethod
     def from_author_and_content(cls, author: Author, content: str | AnyContent) -> Self:
         return cls(author=author, content=[_as_content(content)])

@@ -6,7 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from harmony import HarmonyEncoding, Message, Role, StreamableParser, StreamState, TextContent
+from harmony import HarmonyEncoding, Message, Role, StreamableParser, StreamState
 from harmony.agent.enforcement import FREE, Enforcement
 from harmony.agent.events import (
     CommentaryDelta,
@@ -112,30 +112,23 @@ class Completion:
         if not last or last[0].ending is None or not is_call(last[0].message.recipient):
             return None
         message = last[0].message
-        return Call(message.recipient or "", _text(message), message.channel or "commentary")
+        return Call(message.recipient or "", message.text, message.channel or "commentary")
 
     @property
     def answer(self) -> str | None:
         """What was said to the user in the final channel; None when nothing was."""
         spoken = [m for m in self._parser.messages if m.author.role == Role.ASSISTANT and _is_answer(m)]
-        return "".join(_text(message) for message in spoken) if spoken else None
+        return "".join(message.text for message in spoken) if spoken else None
 
     def append_to(self, transcript: Transcript) -> None:
         """Append what was sampled, without a header that was cut off."""
         if self._parser.state is StreamState.CONTENT:
             self._parser.process_eos()
-        if parsed := self._parser.parsed_messages:
-            transcript.append_sampled(self._parser.tokens[: parsed[-1].span.stop], parsed)
+        append_parsed(transcript, self._parser)
 
     def added_to(self, usage: Usage) -> Usage:
         """`usage` with the tokens of this turn."""
-        thought = (p.span for p in self._parser.parsed_messages if p.message.channel == "analysis")
-        return Usage(
-            prompt_tokens=usage.prompt_tokens + len(self._prompt),
-            cached_tokens=usage.cached_tokens + self._cached,
-            completion_tokens=usage.completion_tokens + len(self._parser.tokens),
-            reasoning_tokens=usage.reasoning_tokens + sum(map(len, thought)),
-        )
+        return with_turn(usage, self._parser, prompt_tokens=len(self._prompt), cached_tokens=self._cached)
 
     def _take(self, token: GeneratedToken) -> Iterator[Event]:
         self._cached = token.cached_tokens
@@ -175,5 +168,18 @@ def _is_answer(message: Message) -> bool:
     return message.channel not in ("analysis", "commentary") and not is_call(message.recipient)
 
 
-def _text(message: Message) -> str:
-    return "".join(content.text for content in message.content if isinstance(content, TextContent))
+def append_parsed(transcript: Transcript, parser: StreamableParser) -> None:
+    """Append the messages that a parser has finished, with their tokens as sampled."""
+    if parsed := parser.parsed_messages:
+        transcript.append_sampled(parser.tokens[: parsed[-1].span.stop], parsed)
+
+
+def with_turn(usage: Usage, parser: StreamableParser, *, prompt_tokens: int, cached_tokens: int) -> Usage:
+    """`usage` with a turn whose sampled tokens a parser has read."""
+    thought = (p.span for p in parser.parsed_messages if p.message.channel == "analysis")
+    return Usage(
+        prompt_tokens=usage.prompt_tokens + prompt_tokens,
+        cached_tokens=usage.cached_tokens + cached_tokens,
+        completion_tokens=usage.completion_tokens + len(parser.tokens),
+        reasoning_tokens=usage.reasoning_tokens + sum(map(len, thought)),
+    )

@@ -92,5 +92,9 @@ class Toolbox:
         namespace, _, function = author.partition(".")
         if namespace in self.builtin:
             return await self.builtin[namespace].call(function or None, arguments)
-        known = ", ".join(self.names) or "none"
-        raise ToolError(f"There is no tool {author!r}. Available tools: {known}.")
+        raise ToolError(no_such_tool(author, self.names))
+
+
+def no_such_tool(recipient: str, known: Sequence[str]) -> str:
+    """What the model is told that calls a tool nobody has."""
+    return f"There is no tool {recipient!r}. Available tools: {', '.join(known) or 'none'}."

@@ -6,9 +6,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from harmony import Author, Message, Role, StreamableParser, StreamState, TextContent, load_encoding
+from harmony import Author, Message, Role, StreamableParser, StreamState, load_encoding
+from harmony.agent.completion import append_parsed, with_turn
 from harmony.agent.events import Usage
-from harmony.agent.routing import Answer
+from harmony.agent.routing import Answer, no_such_tool
 from harmony.errors import ContextLengthError
 from harmony.recipients import called_tool, name_of
 
@@ -133,18 +134,19 @@ class Generation:
             for step in reading.end():
                 yield step
         finally:
-            reading.append_to(self.transcript)
-            self.usage = reading.added_to(self.usage, len(prompt), cached)
+            append_parsed(self.transcript, reading.parser)
+            self.usage = with_turn(
+                self.usage, reading.parser, prompt_tokens=len(prompt), cached_tokens=cached
+            )
         self._called = reading.called if self.finish == "stop" else None
 
     async def _answer(self, call: Message) -> Answer:
         recipient = call.recipient or ""
         if self.is_builtin(recipient):
-            answer = await self._toolbox.call(recipient, text_of(call))
+            answer = await self._toolbox.call(recipient, call.text)
         else:
-            known = ", ".join([*self._toolbox.names, *(f"functions.{name}" for name in self.functions)])
-            text = f"Error: There is no tool {recipient!r}. Available tools: {known or 'none'}."
-            answer = Answer(recipient, text, error=True)
+            known = [*self._toolbox.names, *(f"functions.{name}" for name in self.functions)]
+            answer = Answer(recipient, f"Error: {no_such_tool(recipient, known)}", error=True)
         message = Message.from_author_and_content(Author.new(Role.TOOL, answer.author), answer.text)
         message = message.with_channel(call.channel or "commentary").with_recipient("assistant")
         self.transcript.append(message)
@@ -155,13 +157,13 @@ class _Reading:
     """The messages in the tokens of one turn."""
 
     def __init__(self, generation: Generation) -> None:
-        self._parser = StreamableParser(load_encoding(), Role.ASSISTANT, strict=False)
+        self.parser = StreamableParser(load_encoding(), Role.ASSISTANT, strict=False)
         self._generation = generation
         self._open: Opened | None = None
         self._closed = 0
 
     def take(self, token: int) -> Iterator[Step]:
-        parser = self._parser.process(token)
+        parser = self.parser.process(token)
         if len(parser.parsed_messages) > self._closed:
             yield from self._close()
         elif parser.state is StreamState.CONTENT:
@@ -178,39 +180,26 @@ class _Reading:
 
     def end(self) -> Iterator[Step]:
         """Close what a limit cut off, without a header that was cut off."""
-        if self._parser.state is StreamState.CONTENT:
-            self._parser.process_eos()
+        if self.parser.state is StreamState.CONTENT:
+            self.parser.process_eos()
             yield from self._close()
 
     @property
     def called(self) -> Message | None:
         """The call that ended the turn, if it is ours to answer."""
-        last = self._parser.parsed_messages[-1:]
+        last = self.parser.parsed_messages[-1:]
         if not last or (recipient := called_tool(last[0].message)) is None:
             return None
         return None if self._generation.is_functions(recipient) else last[0].message
 
-    def append_to(self, transcript: Transcript) -> None:
-        if parsed := self._parser.parsed_messages:
-            transcript.append_sampled(self._parser.tokens[: parsed[-1].span.stop], parsed)
-
-    def added_to(self, usage: Usage, prompt: int, cached: int) -> Usage:
-        thought = (p.span for p in self._parser.parsed_messages if p.message.channel == "analysis")
-        return Usage(
-            prompt_tokens=usage.prompt_tokens + prompt,
-            cached_tokens=usage.cached_tokens + cached,
-            completion_tokens=usage.completion_tokens + len(self._parser.tokens),
-            reasoning_tokens=usage.reasoning_tokens + sum(map(len, thought)),
-        )
-
     def _close(self) -> Iterator[Step]:
-        parsed = self._parser.parsed_messages[self._closed]
+        parsed = self.parser.parsed_messages[self._closed]
         self._closed += 1
         if self._open is None:
             yield self._opened(parsed.message)
-        if self._parser.last_content_delta:
-            yield Delta(self._parser.last_content_delta)
-        yield Closed(text_of(parsed.message), complete=parsed.ending is not None)
+        if self.parser.last_content_delta:
+            yield Delta(self.parser.last_content_delta)
+        yield Closed(parsed.message.text, complete=parsed.ending is not None)
         self._open = None
 
     def _opened(self, message: Message) -> Opened:
@@ -219,8 +208,3 @@ class _Reading:
         if self._generation.is_functions(recipient):
             return Opened("call", name_of(recipient, self._generation.functions))
         return Opened("builtin", recipient if self._generation.is_builtin(recipient) else "")
-
-
-def text_of(message: Message) -> str:
-    """The text of a message."""
-    return "".join(content.text for content in message.content if isinstance(content, TextContent))
