@@ -8,6 +8,7 @@ from importlib.util import find_spec
 
 from harmony.command_line import Parser
 from harmony.errors import HarmonyError, UsageError
+from harmony.printable import printable
 from harmony.runtime.models import load_engine
 from harmony.tools.python import Python
 
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UsageError(f"the server needs {', '.join(missing)}: pip install 'gpt-oss-harmony[server]'")
         _serve(options)
     except HarmonyError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
     return 0
 

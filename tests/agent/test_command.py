@@ -163,6 +163,12 @@ def test_a_mistake_is_one_line_and_status_2(
     assert says in err
 
 
+def test_an_error_is_harmless_on_a_terminal(engine: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
+    """Control characters in it, which a server may have written, are shown and not obeyed."""
+    assert command.main(["--schema", "\x1b[31mred.json", "?"]) == 2
+    assert capsys.readouterr().err.startswith("error: <U+001B>[31mred.json cannot be read")
+
+
 def test_a_context_that_the_model_cannot_have_is_a_mistake(
     engine: Scripted, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from harmony.command_line import Parser
 from harmony.errors import HarmonyError
+from harmony.printable import printable
 from harmony.tools.browser import indexed
 
 DONE, FAILED, INTERRUPTED = 0, 2, 130
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
         return _index(options.folder, options.index)
     except HarmonyError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print("interrupted: the index is as it was before", file=sys.stderr)
