@@ -97,7 +97,7 @@ def read_request(
 ) -> Asked:
     """What a body asks for, after the items `before`. Raises RequestError, ConversionError, RenderError."""
     body = _only_functions(body)
-    refuse_unenforceable(body, engine)
+    refuse_unenforceable(body)
     if before:
         body["input"] = [*before, *_items(body["input"])]
     return Asked(api, body, _convert(api, body, system), _sampling(body, engine.default_sampling))
@@ -123,21 +123,21 @@ def validate(api: Api, body: Json, served: str) -> None:
         )
 
 
-def refuse_unenforceable(body: Json, engine: TokenEngine) -> None:
-    """Refuse what only a grammar can promise, as no engine keeps to one yet. Raises RequestError."""
+def refuse_unenforceable(body: Json) -> None:
+    """Refuse what only a grammar can promise; the server gives its engine none yet. Raises RequestError."""
     response_format = body.get("response_format") or (body.get("text") or {}).get("format") or {}
     param = "response_format" if "response_format" in body else "text.format"
     details = response_format.get("json_schema") or response_format
     if response_format.get("type") == "json_schema" and details.get("strict") is True:
         raise RequestError(
-            f"{engine.name} cannot enforce a schema; send strict: false, which tells the model of it alone",
+            "this server cannot enforce a schema yet; send strict: false, which tells the model of it alone",
             code="unsupported_value",
             param=param,
         )
     choice = body.get("tool_choice")
     if choice not in (None, "auto", "none"):
         raise RequestError(
-            f"{engine.name} cannot be made to call a tool; use auto or none",
+            "this server cannot make the model call a tool yet; use auto or none",
             code="unsupported_value",
             param="tool_choice",
         )
