@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from harmony.errors import GrammarError
+from harmony.response_formats import section_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +42,7 @@ class JsonSchema:
     @property
     def section(self) -> str:
         """What the developer message says of it."""
-        return _section(self.name, self.description, compact(self.schema))
+        return section_text(self.name, self.description, compact(self.schema))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ class Regex:
     @property
     def section(self) -> str:
         """What the developer message says of it."""
-        return _section(
+        return section_text(
             self.name, self.description, f"Text that matches the regular expression {self.pattern}"
         )
 
@@ -83,7 +84,7 @@ class Choices:
     @property
     def section(self) -> str:
         """What the developer message says of it."""
-        return _section(self.name, self.description, f"One of: {', '.join(map(quoted, self.choices))}")
+        return section_text(self.name, self.description, f"One of: {', '.join(map(quoted, self.choices))}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,9 @@ class Lark:
     @property
     def section(self) -> str:
         """What the developer message says of it."""
-        return _section(self.name, self.description, f"Text that this Lark grammar accepts:\n{self.grammar}")
+        return section_text(
+            self.name, self.description, f"Text that this Lark grammar accepts:\n{self.grammar}"
+        )
 
 
 AnswerFormat = JsonSchema | Regex | Choices | Lark
@@ -135,11 +138,6 @@ def _slashed(pattern: str) -> str:
         r"\\.|/", lambda found: r"\/" if found[0] in ("/", r"\/") else found[0], pattern, flags=re.S
     )
     return encodable(escaped.replace("\r", r"\r").replace("\n", r"\n"))
-
-
-def _section(name: str, description: str | None, body: str) -> str:
-    comment = "".join(f"// {line}\n" for line in (description or "").splitlines())
-    return f"# Response Formats\n\n## {name}\n\n{comment}{body}"
 
 
 def compact(schema: Mapping[str, object]) -> str:

@@ -47,8 +47,7 @@ class ResponseFormat:
     @property
     def section(self) -> str:
         """The section, as the format guide lays it out."""
-        about = "".join(f"// {line}\n" for line in (self.description or "").rstrip().splitlines())
-        return f"{_HEADING}{self.name}\n\n{about}{self._schema_json()}"
+        return section_text(self.name, self.description, self._schema_json())
 
     def appended_to(self, instructions: str | None) -> str:
         """Instructions that end in this section."""
@@ -61,6 +60,12 @@ class ResponseFormat:
             raise RenderError(
                 f"The schema of the response format {self.name!r} is not JSON: {error}."
             ) from error
+
+
+def section_text(name: str, description: str | None, body: str) -> str:
+    """The section that tells of a format by this name, whatever states it."""
+    about = "".join(f"// {line}\n" for line in (description or "").rstrip().splitlines())
+    return f"{_HEADING}{name}\n\n{about}{body}"
 
 
 def split_response_format(instructions: str) -> tuple[str | None, ResponseFormat | None]:

@@ -29,6 +29,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from harmony import ToolDescription
 from harmony.errors import ToolError
+from harmony.recipients import is_function_name
 from harmony.tools.approval import Approve, ask
 from harmony.tools.arguments import Validate, by_model, by_schema, parsed
 from harmony.tools.docstrings import read_docstring
@@ -37,7 +38,6 @@ from harmony.tools.schemas import Schema, simplify
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
-_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _TRAINED = re.compile(r"(?:python|browser)(?:\..*)?", re.DOTALL)
 _FOLDERS = re.compile(r"(?<![\w:/.])/(?:[^\s/'\":]+/)+")
 
@@ -152,7 +152,7 @@ def _callable_name(name: str) -> str:
     """A name that the format can call and that is none of the tools the model was trained with."""
     if _TRAINED.fullmatch(name):
         name = name.replace(".", "_") if "." in name else f"{name}_"
-    if not _NAME.fullmatch(name):
+    if not is_function_name(name):
         raise ToolError(
             f"{name!r} cannot name a function; use 1 to 64 of the characters a-z, A-Z, 0-9, _ and -"
         )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from harmony import TurnGrammar
 from harmony.errors import GrammarError
+from harmony.memo import Memo
 from harmony.runtime.generation import ConstrainedEngine, TokenEngine
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Enforcer:
     def __init__(self, toolbox: Toolbox, *, strict: bool) -> None:
         self._toolbox = toolbox
         self._strict = strict
-        self._grammars: dict[tuple[object, str], TurnGrammar] = {}
+        self._grammars = Memo(self._grammar, size=lambda *_: 1, capacity=_KEPT)
 
     def enforcement(self, engine: TokenEngine, run: Run[T]) -> Enforcement:
         """That of the next turn. Raises GrammarError when one is required and cannot be had."""
@@ -72,18 +73,14 @@ class Enforcer:
             )
         from harmony.agent.grammars import turn_constraint
 
-        grammar = self._grammar(run.asked, run.tool_choice)
+        grammar = self._grammars[run.asked, run.tool_choice]
         return turn_constraint(grammar, engine.vocab_size, reasoning_tokens=run.reasoning_left())
 
-    def _grammar(self, asked: Output[T], tool_choice: str) -> TurnGrammar:
-        key = asked, tool_choice
-        if key not in self._grammars:
-            if len(self._grammars) == _KEPT:
-                self._grammars.clear()
-            self._grammars[key] = TurnGrammar.of(
-                [tool.description for tool in self._toolbox.functions.values()],
-                [tool.namespace for tool in self._toolbox.builtin.values()],
-                tool_choice=tool_choice,
-                response=asked.format,
-            )
-        return self._grammars[key]
+    def _grammar(self, key: tuple[Output[Any], str]) -> TurnGrammar:
+        asked, tool_choice = key
+        return TurnGrammar.of(
+            [tool.description for tool in self._toolbox.functions.values()],
+            [tool.namespace for tool in self._toolbox.builtin.values()],
+            tool_choice=tool_choice,
+            response=asked.format,
+        )
