@@ -3,9 +3,10 @@
     python tests/bench/constraint.py            # all of it, some minutes
     python tests/bench/constraint.py --quick    # each figure once, to see that it runs
 
-One thread. Compiling, in CPU time, is that of a grammar that was never seen, its first mask included. Masks
-are those before each token of two turns, with reasoning, a call and an answer by a schema: the least of
-several passes at each place. xgrammar compiles the same turn through its own Lark dialect.
+One thread. Compiling, in CPU time, is that of a turn whose tools were never seen: their schemas made
+enforceable, and the grammar compiled. Masks are those before each token of two turns, with reasoning, a call
+and an answer by a schema: the least of several passes at each place. xgrammar compiles the grammar of the
+same turn through its own Lark dialect.
 """
 
 import argparse
@@ -101,8 +102,8 @@ FLIGHT = _required(
 )
 
 
-def tool(number: int) -> ToolDescription:
-    """A tool with five parameters; no two calls of this give equal schemas."""
+def tool(number: int, mark: str = "") -> ToolDescription:
+    """A tool with five parameters, of a schema that no other has, and a name if the mark is new."""
     where = {"type": "object", "properties": {"lat": {"type": "number"}, "lon": {"type": "number"}}}
     properties = {
         "city": {"type": "string", "description": f"The city and state, number {next(_NUMBERS)}"},
@@ -117,7 +118,7 @@ def tool(number: int) -> ToolDescription:
         "required": ["city", "unit"],
         "additionalProperties": False,
     }
-    return ToolDescription.new(f"tool_{number}", "The weather in a city.", parameters)
+    return ToolDescription.new(f"tool_{number}{mark}", "The weather in a city.", parameters)
 
 
 def grammar(tools: int, tool_choice: str = "auto") -> TurnGrammar:
@@ -149,10 +150,17 @@ class Bench:
 
     def compiling(self) -> Iterator[tuple[str, str, str]]:
         for tools in (1, 10, 32, 128):
-            texts = [grammar(tools).text for _ in range(self.repeats)]
-            times = [milliseconds(lambda text=text: self.grammars.compiled(text).result()) for text in texts]
+            times = [self._compile_time(tools) for _ in range(self.repeats)]
             goal = "≤ 8 ms" if tools == 32 else ""
             yield f"compile a turn, {tools} tools", f"{statistics.median(times):.1f} ms", goal
+
+    def _compile_time(self, count: int) -> float:
+        """Milliseconds of a turn with so many tools, none of which was seen before."""
+        mark = f"_{next(_NUMBERS)}"
+        tools = [tool(number, mark) for number in range(count)]
+        return milliseconds(
+            lambda: self.grammars.compiled(TurnGrammar.of(tools, response=JsonSchema(ANSWER)).text).result()
+        )
 
     def starting(self) -> Iterator[tuple[str, str, str]]:
         text = grammar(32).text
@@ -221,23 +229,35 @@ class Bench:
         return asyncio.run(generate())
 
     def forced(self) -> Iterator[tuple[str, str, str]]:
-        """Named calls by the tiny model: which of their tokens needed no step."""
-        engine = Engine.load(TINY, device="cpu")
-        for called in (WEATHER, FLIGHT):
-            prompt = self._prompt("What's the weather in Paris?", called)
+        """Named calls: which of their tokens leave the model no choice."""
+        calls = (
+            (WEATHER, '{"location":"Paris","format":"celsius"}'),
+            (
+                FLIGHT,
+                '{"departure_airport":"CDG","arrival_airport":"JFK","number_of_passengers":2,'
+                '"cabin_class":"economy","include_return_flight":true}',
+            ),
+        )
+        for called, arguments in calls:
             grammar = TurnGrammar.of(
                 [called], tool_choice=called.name, channels=("commentary",), preambles=False
             )
-            steps = asyncio.run(self._forced_steps(engine, prompt, grammar))
-            share = f"{sum(steps) / len(steps):.0%} of {len(steps)}"
+            header = f"<|channel|>commentary to=functions.{called.name} <|constrain|>json<|message|>"
+            forced, all_ = self._forced_tokens(grammar, f"{header}{arguments}<|call|>")
+            share = f"{forced / all_:.0%} of {all_}"
             yield f"forced tokens of a named call, {called.name}", share, "≥ 50 %"
-        asyncio.run(engine.aclose())
 
-    async def _forced_steps(self, engine: Engine, prompt: list[int], grammar: TurnGrammar) -> list[bool]:
-        sampling = SamplingParams(temperature=0, max_tokens=200, logprobs=0)
-        constraint = Constraint(self.grammars, grammar.text)
-        tokens = engine.generate(prompt, sampling, stop=STOP_TOKENS, constraint=constraint)
-        return [token.logprob is None async for token in tokens]
+    def _forced_tokens(self, grammar: TurnGrammar, turn: str) -> tuple[int, int]:
+        constraint, forced = Constraint(self.grammars, grammar.text), 0
+        while turn:
+            given = constraint.forced()
+            tokens = given or self.encoding.encode(turn, allowed_special="all")[:1]
+            written = self.encoding.decode(tokens)
+            assert turn.startswith(written), (turn, written)
+            constraint.accept(*tokens)
+            forced += len(given)
+            turn = turn[len(written) :]
+        return forced, len(constraint.tokens)
 
     def _prompt(self, question: str, *tools: ToolDescription) -> list[int]:
         messages = [Message.from_role_and_content(Role.SYSTEM, SystemContent.new())]
@@ -280,8 +300,7 @@ class Bench:
                         break
                 passes.append(times)
             least += [min(times) for times in zip(*passes, strict=True)]
-        texts = [grammar(21).text for _ in range(self.repeats)]
-        ours = [milliseconds(lambda text=text: self.grammars.compiled(text).result()) for text in texts]
+        ours = [self._compile_time(21) for _ in range(self.repeats)]
         yield "compile a turn, 21 tools", f"{statistics.median(ours):.1f} ms", ""
         yield "xgrammar: compile it", f"{statistics.median(compile_times):,.0f} ms", ""
         for name, share in (("p50", 0.5), ("p99", 0.99), ("max", 1.0)):
