@@ -17,7 +17,7 @@ import numpy as np
 from harmony.runtime.closing.automaton import Automaton, State
 from harmony.runtime.closing.symbols import Piece, joined
 from harmony.runtime.constraint import Constraint
-from harmony.runtime.token_table import WORD, unpacked
+from harmony.runtime.token_table import WORD, Mask, unpacked
 
 _FAR = 512  # tokens left from which on it may take a while to find a plan
 _ROOM = 64  # tokens beyond twice the last plan from which on it may take a while to find the next
@@ -68,7 +68,10 @@ class Closer:
         """
         if self.plan is None and self._lost_at - left in range(1, _PAUSE):
             return False
-        if self.fits(left) or self.plan is None:
+        if self.fits(left):
+            return False
+        if self.plan is None:
+            self._lost_at = left
             return False
         if self.is_near(left) or self._is_too_far or not hopeful:
             return True
@@ -176,11 +179,11 @@ class Closer:
         mask = constraint.mask()
         if np.bitwise_count(mask).sum() <= _FEW:
             return sorted(unpacked(mask).tolist(), key=self._unlikeliness)
-        if tried is None:
-            first = len(self._table.tokens) // WORD
-            special = [token + first * WORD for token in unpacked(mask[first:]).tolist()]
-            tried = [*special, *self._closing]
-        return [token for token in tried if int(mask[token // WORD]) >> token % WORD & 1]
+        if tried is not None:
+            return _allowed(mask, tried)
+        first = len(self._table.tokens) // WORD
+        special = unpacked(mask[first:]) + first * WORD
+        return [*special.tolist(), *_allowed(mask, self._closing)]
 
     def _unlikeliness(self, token: int) -> int:
         """A special token closes most likely, then those of `_closing`, in their order."""
@@ -219,6 +222,13 @@ class Closer:
             return self._automaton.after(state, octets.decode()), b""
         except UnicodeDecodeError as error:
             return self._automaton.after(state, octets[: error.start].decode()), octets[error.start :]
+
+
+def _allowed(mask: Mask, tokens: Sequence[int]) -> list[int]:
+    """Those of the tokens that a mask allows, in their order."""
+    tried = np.asarray(tokens)
+    bits: list[int] = tried[mask[tried // WORD] >> tried % WORD & 1 == 1].tolist()
+    return bits
 
 
 def _is_known(place: Place) -> bool:

@@ -5,6 +5,7 @@ Symbols are compared by identity: a recursive grammar is a graph of them with `R
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import inf
 
 Piece = str | int
@@ -96,6 +97,7 @@ Symbol = Text | Special | Chars | Sequence | Choice | Repeat | Example | Rule | 
 NOTHING = Text("")
 
 
+@lru_cache(1024)
 def chars(*ranges: Range) -> Chars:
     """The characters of these ranges, surrogates left out."""
     merged: list[Range] = []
@@ -145,12 +147,12 @@ class Costs:
     AVOIDED = 1e6
 
     def __post_init__(self) -> None:
-        symbols = list(_reachable(self.root))
+        symbols = list(_innermost_first(self.root))
         self.cost.update(dict.fromkeys(symbols, inf))
         changed = True
-        while changed:
+        while changed:  # a second time to see that nothing does, and more often where rules are recursive
             changed = False
-            for symbol in reversed(symbols):
+            for symbol in symbols:
                 lower = self._of(symbol)
                 if lower < self.cost[symbol]:
                     self.cost[symbol] = lower
@@ -213,15 +215,18 @@ def joined(pieces: Iterable[Piece]) -> Iterator[Piece]:
         yield text
 
 
-def _reachable(root: Symbol) -> Iterator[Symbol]:
-    seen, waiting = {root}, [root]
-    while waiting:
-        symbol = waiting.pop()
-        yield symbol
-        for child in children(symbol):
-            if child not in seen:
-                seen.add(child)
-                waiting.append(child)
+def _innermost_first(root: Symbol) -> Iterator[Symbol]:
+    """The symbols that a symbol is made of, each after its own parts unless it is part of itself."""
+    seen, open_ones = {root}, [(root, iter(children(root)))]
+    while open_ones:
+        symbol, rest = open_ones[-1]
+        child = next((part for part in rest if part not in seen), None)
+        if child is None:
+            open_ones.pop()
+            yield symbol
+        else:
+            seen.add(child)
+            open_ones.append((child, iter(children(child))))
 
 
 def _without_surrogates(ranges: Iterable[Range]) -> Iterator[Range]:

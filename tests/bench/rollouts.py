@@ -2,8 +2,9 @@
 
     python tests/bench/rollouts.py --turns 100000 --schemas sample.jsonl.gz --state rollouts.json
 
-Each turn has up to three functions, maybe the built-in tools, maybe a schema for the answer, and any of the
-tool choices. It is sampled within a random budget, near whose end the engine's closing leads it to its own.
+Each request has up to three functions, maybe the built-in tools, maybe a schema for the answer, and any of
+the tool choices, and is answered by `--each` turns. A turn is sampled within a random budget, near whose end
+the engine's closing leads it to its own.
 What comes out is judged by openai-harmony's strict parser, by the rules of the format, and by jsonschema
 with its format checks. A turn whose budget is below the shortest end that is known is counted and may be cut;
 every other has to end. A grammar that is refused is counted and drawn again.
@@ -46,11 +47,13 @@ WRONG = ("malformed", "violations", "errors", "not ended")
 class Bench:
     """Samples turns and counts what became of them."""
 
-    def __init__(self, schemas: list[dict[str, Any]], seed: int) -> None:
+    def __init__(self, schemas: list[dict[str, Any]], seed: int, each: int) -> None:
         import openai_harmony
 
         self._schemas = schemas
         self._seed = seed
+        self._each = each
+        self._asked: tuple[int, Request] | None = None
         self._encoding = load_encoding()
         self._grammars = harmony_grammars(GPT_OSS)
         self._sampler = Sampler(self._grammars, self._encoding)
@@ -61,7 +64,8 @@ class Bench:
         """Counts of one turn, and what is wrong with it."""
         random = Random(f"{self._seed} {number}")
         counts = Counter[str](turns=1)
-        request = self._request(random, counts)
+        first = number % self._each == 0
+        request = self._request(number // self._each, counts if first else Counter())
         counts[f"tool_choice {_kind(request.tool_choice)}"] += 1
         constraint = turn_constraint(request.grammar, GPT_OSS)
         guide = Guide(constraint, random.choice(BUDGETS))
@@ -88,12 +92,18 @@ class Bench:
             counts["JSON bodies"] += _has_json(request, self._encoding.decode(constraint.tokens))
         return counts, [line[:1000] for line in wrong]
 
-    def _request(self, random: Random, counts: Counter[str]) -> Request:
+    def _request(self, number: int, counts: Counter[str]) -> Request:
         """A request whose grammar is not refused."""
+        if self._asked is None or self._asked[0] != number:
+            self._asked = (number, self._drawn(Random(f"{self._seed} request {number}"), counts))
+        return self._asked[1]
+
+    def _drawn(self, random: Random, counts: Counter[str]) -> Request:
         while True:
             request = random_request(random, self._schema if self._schemas else random_schema)
             try:
                 self._grammars.compiled(request.grammar.text).result()
+                counts["requests"] += 1
                 return request
             except GrammarError:
                 counts["refused grammars"] += 1
@@ -131,6 +141,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--turns", type=int, default=1000)
+    parser.add_argument("--each", type=int, default=8, help="turns for each request (8)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--schemas", type=Path, metavar="FILE")
     parser.add_argument("--state", type=Path, metavar="FILE")
@@ -142,7 +153,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "o200k_base.tiktoken").write_bytes(tiktoken_lines(ordinary_tokens()))
         os.environ["TIKTOKEN_ENCODINGS_BASE"] = folder
-        bench = Bench(read_schemas(options.schemas) if options.schemas else [], options.seed)
+        bench = Bench(read_schemas(options.schemas) if options.schemas else [], options.seed, options.each)
     start = time.monotonic()
     while counts["turns"] < options.turns:
         more, problems = bench.turn(counts["turns"])
