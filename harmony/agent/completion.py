@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from harmony import HarmonyEncoding, Message, Role, StreamableParser, StreamState
-from harmony.agent.enforcement import FREE, Enforcement
+from harmony.agent.enforcement import FREE, Enforcement, generate
 from harmony.agent.events import (
     CommentaryDelta,
     Event,
@@ -20,7 +20,7 @@ from harmony.agent.events import (
 )
 from harmony.errors import GrammarError
 from harmony.recipients import is_call
-from harmony.runtime.generation import ConstrainedEngine, GeneratedToken, SamplingParams, TokenEngine
+from harmony.runtime.generation import GeneratedToken, SamplingParams, TokenEngine
 from harmony.tools.citations import WholeCitations
 from harmony.transcript import Transcript
 
@@ -85,13 +85,9 @@ class Completion:
     async def _sampled(
         self, constraint: "Constraint | None", seconds_left: Callable[[], float | None]
     ) -> AsyncGenerator[Event]:
-        if constraint is None:
-            generation = self._engine.generate(self._prompt, self._sampling, stop=self._stop)
-        else:
-            assert isinstance(self._engine, ConstrainedEngine)
-            generation = self._engine.generate(
-                self._prompt, self._sampling, stop=self._stop, constraint=constraint
-            )
+        generation = generate(
+            self._engine, self._prompt, self._sampling, stop=self._stop, constraint=constraint
+        )
         async with aclosing(generation) as tokens:
             while self.finish is None:
                 try:

@@ -12,10 +12,13 @@ from harmony.memo import Memo
 from harmony.runtime.generation import ConstrainedEngine, TokenEngine
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+
     from harmony.agent.output import Output
     from harmony.agent.routing import Toolbox
     from harmony.agent.run import Run
     from harmony.runtime.constraint import Constraint
+    from harmony.runtime.generation import GeneratedToken, SamplingParams
 
 T = TypeVar("T")
 
@@ -54,27 +57,20 @@ class Enforcer:
     def enforcement(self, engine: TokenEngine, run: Run[T]) -> Enforcement:
         """That of the next turn. Raises GrammarError when one is required and cannot be had."""
         required = self._strict or run.asked.format is not None or run.tool_choice != "auto"
-        if not isinstance(engine, ConstrainedEngine):
-            if required:
-                raise GrammarError(f"{engine.name} keeps to no grammar; use another engine")
+        if not required and not isinstance(engine, ConstrainedEngine):
             return FREE
         try:
-            return Enforcement(self._constraint(engine, run), required=required)
+            constraint = constrain(
+                engine,
+                lambda: self._grammars[run.asked, run.tool_choice],
+                reasoning_tokens=run.reasoning_left(),
+            )
+            return Enforcement(constraint, required=required)
         except GrammarError as error:
             if required:
                 raise
             notice = f"tool calls and answers are not enforced: {error}"
             return FREE if run.turns else Enforcement(notice=notice)
-
-    def _constraint(self, engine: ConstrainedEngine, run: Run[T]) -> Constraint:
-        if missing := [name for name in ("numpy", "llguidance") if find_spec(name) is None]:
-            raise GrammarError(
-                f"enforcing needs {' and '.join(missing)}: pip install 'gpt-oss-harmony[local]'"
-            )
-        from harmony.agent.grammars import turn_constraint
-
-        grammar = self._grammars[run.asked, run.tool_choice]
-        return turn_constraint(grammar, engine.vocab_size, reasoning_tokens=run.reasoning_left())
 
     def _grammar(self, key: tuple[Output[Any], str]) -> TurnGrammar:
         asked, tool_choice = key
@@ -84,3 +80,34 @@ class Enforcer:
             tool_choice=tool_choice,
             response=asked.format,
         )
+
+
+def constrain(
+    engine: TokenEngine, grammar: Callable[[], TurnGrammar], *, reasoning_tokens: int | None = None
+) -> Constraint:
+    """What keeps one turn of an engine to a grammar, which is asked for once the engine is known to be able.
+
+    Raises GrammarError when it is not, and what `grammar` raises.
+    """
+    if not isinstance(engine, ConstrainedEngine):
+        raise GrammarError(f"{engine.name} keeps to no grammar; use another engine")
+    if missing := [name for name in ("numpy", "llguidance") if find_spec(name) is None]:
+        raise GrammarError(f"enforcing needs {' and '.join(missing)}: pip install 'gpt-oss-harmony[local]'")
+    from harmony.agent.grammars import turn_constraint
+
+    return turn_constraint(grammar(), engine.vocab_size, reasoning_tokens=reasoning_tokens)
+
+
+def generate(
+    engine: TokenEngine,
+    prompt: Sequence[int],
+    sampling: SamplingParams,
+    *,
+    stop: Collection[int],
+    constraint: Constraint | None,
+) -> AsyncGenerator[GeneratedToken]:
+    """What an engine generates, kept to what `constrain` made for it."""
+    if constraint is None:
+        return engine.generate(prompt, sampling, stop=stop)
+    assert isinstance(engine, ConstrainedEngine)
+    return engine.generate(prompt, sampling, stop=stop, constraint=constraint)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.applications import Starlette
@@ -13,7 +14,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from harmony.errors import HarmonyError, RequestError
+from harmony import TurnGrammar
+from harmony.agent.enforcement import constrain
+from harmony.errors import GrammarError, HarmonyError, RequestError
 from harmony.server.schemas import openapi
 from harmony.server.serving import Limits, Serving
 from harmony.server.wire import EventStream, error_response, read_json, unless_left
@@ -64,6 +67,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        with suppress(GrammarError):  # begins what the first grammar would wait for, where there can be one
+            await asyncio.to_thread(constrain, engine, TurnGrammar.of)
         yield
         await engine.aclose()
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from harmony import Author, Message, Role, StreamableParser, StreamState, load_encoding
 from harmony.agent.completion import append_parsed, with_turn
+from harmony.agent.enforcement import generate
 from harmony.agent.events import Usage
 from harmony.agent.routing import Answer, no_such_tool
 from harmony.errors import ContextLengthError
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Iterator
 
     from harmony.agent.routing import Toolbox
+    from harmony.runtime.constraint import Constraint
     from harmony.runtime.generation import SamplingParams, TokenEngine
+    from harmony.server.rules import TurnRules
     from harmony.transcript import Transcript
 
 Kind = Literal["reasoning", "commentary", "final", "call", "builtin"]
@@ -61,8 +64,9 @@ Step = Opened | Delta | Closed | Returned
 class Generation:
     """Continues a transcript until the model answers, calls a function of the client, or meets a limit.
 
-    Calls of built-in tools are answered here, and so are those of tools that nobody has. `finish` is
-    "length" where a limit of tokens, context or `turns` ended it.
+    Calls of built-in tools are answered here, and so are those of tools that nobody has. Turns keep to
+    `rules`, the first one by the `constraint` that they gave for it. `finish` is "length" where a limit of
+    tokens, context or `turns` ended it.
     """
 
     def __init__(
@@ -73,8 +77,12 @@ class Generation:
         functions: Collection[str],
         toolbox: Toolbox,
         turns: int,
+        rules: TurnRules,
+        constraint: Constraint | None,
     ) -> None:
         self._engine = engine
+        self._rules = rules
+        self._constraint = constraint
         self._sampling = sampling
         self.functions = functions
         self._toolbox = toolbox
@@ -86,7 +94,7 @@ class Generation:
         self.finish: Literal["stop", "length"] = "length"
 
     async def steps(self) -> AsyncGenerator[Step]:
-        """What happens, in order. Raises ContextLengthError and EngineError."""
+        """What happens, in order. Raises ContextLengthError, EngineError and ConstraintError."""
         for turn in range(self._turns):
             try:
                 async with aclosing(self._turn()) as steps:
@@ -104,6 +112,7 @@ class Generation:
             self.finish = "length"
             if self._left() == 0:
                 return
+            self._constraint = await self._rules.constraint(self._engine, first=False)
 
     def is_functions(self, recipient: str) -> bool:
         """Whether a call goes to a function of the client."""
@@ -123,7 +132,8 @@ class Generation:
         sampling = replace(self._sampling, max_tokens=self._left())
         reading = _Reading(self)
         try:
-            async with aclosing(self._engine.generate(prompt, sampling, stop=self._stop)) as tokens:
+            generated = generate(self._engine, prompt, sampling, stop=self._stop, constraint=self._constraint)
+            async with aclosing(generated) as tokens:
                 async for token in tokens:
                     cached = token.cached_tokens
                     for step in reading.take(token.token):

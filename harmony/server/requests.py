@@ -70,10 +70,14 @@ class Asked:
         return self.body.get("tools") or []
 
     @property
+    def described(self) -> list[Json]:
+        """What was described of each: name, parameters, whether they are strict."""
+        return [tool if self.api == "responses" else tool["function"] for tool in self.tools]
+
+    @property
     def functions(self) -> frozenset[str]:
         """The names of the functions."""
-        described = (tool if self.api == "responses" else tool["function"] for tool in self.tools)
-        return frozenset(function["name"] for function in described)
+        return frozenset(function["name"] for function in self.described)
 
     @property
     def effort(self) -> str | None:
@@ -97,7 +101,6 @@ def read_request(
 ) -> Asked:
     """What a body asks for, after the items `before`. Raises RequestError, ConversionError, RenderError."""
     body = _only_functions(body)
-    refuse_unenforceable(body)
     if before:
         body["input"] = [*before, *_items(body["input"])]
     return Asked(api, body, _convert(api, body, system), _sampling(body, engine.default_sampling))
@@ -105,41 +108,26 @@ def read_request(
 
 def validate(api: Api, body: Json, served: str) -> None:
     """Check the fields themselves. Raises RequestError."""
-    error = next(_VALIDATORS[api].iter_errors(body), None)
-    if error is not None:
-        param = ".".join(map(str, error.absolute_path)) or None
-        message = error.message if len(error.message) < 200 else f"does not fit {error.validator}"
-        raise RequestError(f"{param or 'the body'}: {message}", param=param)
+    check(_VALIDATORS[api], body, served)
     for field, neutral in _NEUTRAL.items():
         value = body.get(field)
         if value is not None and value not in neutral:
             raise RequestError(f"{field} is not supported here; leave it out", param=field)
+
+
+def check(validator: Draft202012Validator, body: Json, served: str) -> None:
+    """Check a body against its schema, and the model that it names. Raises RequestError."""
+    error = next(validator.iter_errors(body), None)
+    if error is not None:
+        param = ".".join(map(str, error.absolute_path)) or None
+        message = error.message if len(error.message) < 200 else f"does not fit {error.validator}"
+        raise RequestError(f"{param or 'the body'}: {message}", param=param)
     if body["model"] != served:
         raise RequestError(
             f"there is no model {body['model']!r:.100}; this server has {served!r}",
             status=404,
             code="model_not_found",
             param="model",
-        )
-
-
-def refuse_unenforceable(body: Json) -> None:
-    """Refuse what only a grammar can promise; the server gives its engine none yet. Raises RequestError."""
-    response_format = body.get("response_format") or (body.get("text") or {}).get("format") or {}
-    param = "response_format" if "response_format" in body else "text.format"
-    details = response_format.get("json_schema") or response_format
-    if response_format.get("type") == "json_schema" and details.get("strict") is True:
-        raise RequestError(
-            "this server cannot enforce a schema yet; send strict: false, which tells the model of it alone",
-            code="unsupported_value",
-            param=param,
-        )
-    choice = body.get("tool_choice")
-    if choice not in (None, "auto", "none"):
-        raise RequestError(
-            "this server cannot make the model call a tool yet; use auto or none",
-            code="unsupported_value",
-            param="tool_choice",
         )
 
 

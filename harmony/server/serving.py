@@ -23,6 +23,7 @@ from harmony.server.chat import ChatWriter
 from harmony.server.generation import Generation
 from harmony.server.requests import Asked, read_request, validate
 from harmony.server.responses import ResponseWriter
+from harmony.server.rules import TurnRules
 from harmony.server.store import Bounded, Transcripts
 from harmony.server.wire import sse
 
@@ -111,8 +112,16 @@ class Serving:
                 f"{self.engine.context_length}; shorten the conversation",
                 code="context_length_exceeded",
             )
+        rules = TurnRules(asked, [tool.namespace for tool in toolbox.builtin.values()])
         generation = Generation(
-            self.engine, transcript, asked.sampling, asked.functions, toolbox, self.limits.turns
+            self.engine,
+            transcript,
+            asked.sampling,
+            asked.functions,
+            toolbox,
+            self.limits.turns,
+            rules,
+            await rules.constraint(self.engine, first=True),
         )
         return Answering(self, asked, generation, toolbox, system)
 
@@ -148,6 +157,11 @@ class Answering:
     generation: Generation
     toolbox: Toolbox
     system: SystemContent
+
+    @property
+    def streams(self) -> bool:
+        """Whether it was asked for as events."""
+        return self.asked.stream
 
     async def whole(self) -> Response:
         """All of the answer at once."""
