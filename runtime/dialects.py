@@ -1,8 +1,10 @@
-"""How servers take token ids and give token ids back: vLLM's protocol and llama.cpp's.
+"""How servers take token ids and give token ids back: the protocols of vLLM, SGLang and llama.cpp.
 
-Read from vLLM's `CompletionRequest` (`return_token_ids` came with vLLM 0.10.2) and from the README and
-source of llama.cpp's server (tools/server). Both stop exactly where a TokenEngine must: vLLM is told to
-ignore its own end tokens, and the caller ends the stream at a stop token or at the limit by itself.
+Read from vLLM's `CompletionRequest` (`return_token_ids` came with vLLM 0.10.2), from SGLang's
+docs/basic_usage/sampling_params.md and its `TokenizerManager`, and from the README and source of llama.cpp's
+server (tools/server). All stop exactly where a TokenEngine must: vLLM and SGLang are told to ignore the
+model's own end tokens, and the caller ends the stream at a stop token or at the limit by itself. Our own
+server speaks as vLLM does.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -53,11 +55,7 @@ class Vllm:
     @classmethod
     def of(cls, models: Json, wanted: str | None) -> "Vllm":
         """The wanted model, or the first, of what /v1/models lists."""
-        served = {str(card["id"]): card.get("max_model_len") for card in models["data"]}
-        if not served or (wanted is not None and wanted not in served):
-            raise EngineError(f"the server has no model {wanted!r}; it serves {', '.join(served) or 'none'}")
-        name = wanted or next(iter(served))
-        return cls(name, served[name])
+        return cls(*_listed(models, wanted))
 
     def body(
         self,
@@ -102,6 +100,75 @@ class Vllm:
                 )
             ]
         return []
+
+
+@dataclass(frozen=True, slots=True)
+class Sglang:
+    """SGLang's own /generate."""
+
+    name: str
+    context_length: int | None
+    path: str = "/generate"
+
+    @classmethod
+    def of(cls, models: Json, wanted: str | None) -> "Sglang | None":
+        """The wanted model, or the first, of what /v1/models lists, if it is SGLang that lists it."""
+        is_sglang = any(card.get("owned_by") == "sglang" for card in models["data"])
+        return cls(*_listed(models, wanted)) if is_sglang else None
+
+    def body(
+        self,
+        prompt: Sequence[int],
+        sampling: SamplingParams,
+        stop: Collection[int],
+        limit: int,
+        bias: Mapping[int, float],
+    ) -> Json:
+        """Without stop ids, which SGLang ignores along with its end tokens."""
+        return {
+            "input_ids": list(prompt),
+            "sampling_params": {
+                "max_new_tokens": limit,
+                "temperature": sampling.temperature,
+                "top_p": sampling.top_p,
+                "top_k": sampling.top_k or -1,
+                "min_p": sampling.min_p,
+                "sampling_seed": sampling.seed,
+                "logit_bias": {str(token): value for token, value in bias.items()} or None,
+                "ignore_eos": True,
+                "repetition_penalty": 1.0,
+                "skip_special_tokens": False,
+            },
+            "return_logprob": sampling.logprobs is not None,
+            "top_logprobs_num": sampling.logprobs or 0,
+            "stream": True,
+        }
+
+    async def tokens(self, event: Json, received: int, ask: Ask) -> list[GeneratedToken]:
+        """Events bring all ids until now, or with --incremental-streaming-output those since the last."""
+        ids, about = event.get("output_ids"), event["meta_info"]
+        if ids is None:
+            raise EngineError("the server gives no token ids back; use an SGLang that streams output_ids")
+        reason = about["finish_reason"] or {}
+        if reason.get("type") == "abort":
+            raise EngineError(f"SGLang gave the request up: {reason.get('message')}; see its log")
+        new = about["completion_tokens"] - received
+        if new > len(ids):
+            raise EngineError("SGLang left out tokens of its stream; ask again")
+        cached = about["cached_tokens"]
+        if new == 0 or "output_token_logprobs" not in about:
+            return [GeneratedToken(token, cached_tokens=cached) for token in ids[len(ids) - new :]]
+        scored = about["output_token_logprobs"][-new:]
+        tops = (about.get("output_top_logprobs") or [()] * new)[-new:]
+        return [
+            GeneratedToken(
+                token,
+                logprob=logprob,
+                top_logprobs=tuple(TokenLogprob(rank[1], rank[0]) for rank in top or ()),
+                cached_tokens=cached,
+            )
+            for (logprob, token, *_), top in zip(scored, tops, strict=True)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +242,15 @@ class LlamaCpp:
                 "ask again, or use vLLM"
             )
         return pieces[: -len(ids)]
+
+
+def _listed(models: Json, wanted: str | None) -> tuple[str, int | None]:
+    """The wanted model, or the first, and how long its context is."""
+    served = {str(card["id"]): card.get("max_model_len") for card in models["data"]}
+    if not served or (wanted is not None and wanted not in served):
+        raise EngineError(f"the server has no model {wanted!r}; it serves {', '.join(served) or 'none'}")
+    name = wanted or next(iter(served))
+    return name, served[name]
 
 
 def _ranked(top: Mapping[str, float]) -> tuple[TokenLogprob, ...]:

@@ -24,7 +24,7 @@ examples:
   python -m harmony.agent                              a chat with it
   python -m harmony.agent --model ./gpt-oss-20b "..."  a checkpoint in a folder
   python -m harmony.agent --model openai/gpt-oss-20b   a checkpoint from the Hugging Face hub
-  python -m harmony.agent --model http://host:8000     a vLLM or llama.cpp server
+  python -m harmony.agent --model http://host:8000     a vLLM, SGLang or llama.cpp server, or ours
   python -m harmony.agent --tools python,mine:add      python, and the function `add` of mine.py
   python -m harmony.agent --tools browser "..."        answers from the documentation of this package
   python -m harmony.agent --tools browser --docs docs  answers from a folder of documents

@@ -6,7 +6,8 @@ import asyncio
 import hmac
 import time
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,18 +18,20 @@ from starlette.routing import Route
 from harmony import TurnGrammar
 from harmony.agent.enforcement import constrain
 from harmony.errors import GrammarError, HarmonyError, RequestError
+from harmony.server.completions import complete
 from harmony.server.schemas import openapi
 from harmony.server.serving import Limits, Serving
 from harmony.server.wire import EventStream, error_response, read_json, unless_left
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from harmony.runtime.generation import TokenEngine
-    from harmony.server.requests import Api
     from harmony.server.serving import NewTools
+
+Json = dict[str, Any]
 
 _OPEN: Final = {"/health", "/openapi.json"}
 
@@ -48,7 +51,13 @@ def create_app(
     >>> uvicorn.run(create_app(load_engine("tiny"), tools=lambda: [Python()]))
     """
     serving = Serving(engine, tools, limits or Limits())
-    card = {"id": engine.name, "object": "model", "created": int(time.time()), "owned_by": "gpt-oss-harmony"}
+    card = {
+        "id": engine.name,
+        "object": "model",
+        "created": int(time.time()),
+        "owned_by": "gpt-oss-harmony",
+        "max_model_len": engine.context_length,
+    }
     document = openapi(needs_key=api_key is not None)
 
     async def models(request: Request) -> Response:
@@ -74,8 +83,11 @@ def create_app(
 
     app = Starlette(
         routes=[
-            Route("/v1/responses", _Answers(serving, "responses"), methods=["POST"]),
-            Route("/v1/chat/completions", _Answers(serving, "chat"), methods=["POST"]),
+            Route("/v1/responses", _Answers(serving, partial(serving.answer, "responses")), methods=["POST"]),
+            Route(
+                "/v1/chat/completions", _Answers(serving, partial(serving.answer, "chat")), methods=["POST"]
+            ),
+            Route("/v1/completions", _Answers(serving, partial(complete, engine)), methods=["POST"]),
             Route("/v1/models", models),
             Route("/v1/models/{model:path}", model),
             Route("/health", health),
@@ -89,21 +101,32 @@ def create_app(
     return app
 
 
+class _Answer(Protocol):
+    """What is ready to be sent, whole or as a stream."""
+
+    @property
+    def streams(self) -> bool: ...
+
+    async def whole(self) -> Response: ...
+
+    def stream(self) -> AsyncGenerator[bytes]: ...
+
+
 class _Answers:
     """Reads a request, waits for a seat, and answers."""
 
-    def __init__(self, serving: Serving, api: Api) -> None:
+    def __init__(self, serving: Serving, answer: Callable[[Json], Awaitable[_Answer]]) -> None:
         self._serving = serving
-        self._api = api
+        self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         body = await read_json(request, self._serving.limits.body_bytes)
         with self._serving.seat():
-            answering = await self._serving.answer(self._api, body)
+            answering = await self._answer(body)
             response = (
                 EventStream(answering.stream())
-                if answering.asked.stream
+                if answering.streams
                 else await unless_left(request, answering.whole())
             )
             await response(scope, receive, send)

@@ -59,6 +59,28 @@ CHAT_REQUEST: Final[Json] = {
     },
 }
 
+COMPLETION_REQUEST: Final[Json] = {
+    "type": "object",
+    "required": ["model", "prompt"],
+    "properties": {
+        "model": {"type": "string"},
+        "prompt": {"type": "array", "minItems": 1, "description": "token ids"},
+        "max_tokens": _LIMIT,
+        "temperature": {"type": ["number", "null"], "minimum": 0},
+        "top_p": _SHARED["top_p"],
+        "top_k": {"type": ["integer", "null"], "minimum": -1},
+        "min_p": {"type": ["number", "null"], "minimum": 0, "maximum": 1},
+        "seed": _SHARED["seed"],
+        "logprobs": {"type": ["integer", "null"], "minimum": 0, "maximum": 20},
+        "logit_bias": {"type": ["object", "null"], "description": "by token id, 100 (only) or -100 (never)"},
+        "stop_token_ids": {"type": ["array", "null"], "items": {"type": "integer"}},
+        "ignore_eos": _FLAG,
+        "return_token_ids": _FLAG,
+        "stream": _FLAG,
+        "stream_options": {"type": ["object", "null"]},
+    },
+}
+
 _ERROR: Final[Json] = {
     "type": "object",
     "required": ["error"],
@@ -92,6 +114,7 @@ def openapi(*, needs_key: bool) -> Json:
     posts = {
         "/v1/responses": ("A response", RESPONSES_REQUEST, ["id", "object", "status", "output"]),
         "/v1/chat/completions": ("A chat completion", CHAT_REQUEST, ["id", "object", "choices", "usage"]),
+        "/v1/completions": ("A completion", COMPLETION_REQUEST, ["id", "object", "choices", "usage"]),
     }
     paths: Json = {
         path: {

@@ -69,7 +69,21 @@ def llama(model: Sampling) -> dict[str, Any]:
     return {"/props": (200, {"default_generation_settings": {"n_ctx": 400}}), "/completion": answer}
 
 
-SERVERS = pytest.mark.parametrize("server", [vllm, llama])
+def sglang(model: Sampling) -> dict[str, Any]:
+    def answer(body: dict[str, Any]) -> Iterator[str]:
+        asked = body["sampling_params"]
+        seen = {"prompt": body["input_ids"], "logit_bias": asked["logit_bias"]}
+        ids: list[int] = []
+        for token in model.tokens(seen, asked["max_new_tokens"]):
+            ids.append(token)
+            about = {"completion_tokens": len(ids), "cached_tokens": 0, "finish_reason": None}
+            yield sse({"text": "", "output_ids": ids, "meta_info": about})
+
+    card = {"id": "toy", "owned_by": "sglang", "max_model_len": 400}
+    return {"/v1/models": (200, {"data": [card]}), "/generate": answer}
+
+
+SERVERS = pytest.mark.parametrize("server", [vllm, sglang, llama])
 
 
 def run(answers: dict[str, Any], constraint: Constraint, **sampling: Any) -> list[GeneratedToken]:

@@ -1,4 +1,4 @@
-"""RemoteEngine against local HTTP servers that speak as vLLM and llama.cpp do."""
+"""RemoteEngine against local HTTP servers that speak as vLLM, SGLang and llama.cpp do."""
 
 import asyncio
 import time
@@ -110,7 +110,53 @@ def llama_events(body: dict[str, Any]) -> Iterator[str]:
 
 
 LLAMA = {"/props": (200, PROPS), "/completion": llama_events}
-SERVERS = pytest.mark.parametrize("answers", [VLLM, LLAMA], ids=["vllm", "llama.cpp"])
+
+
+def sglang_chunk(ids: list[int], total: int, body: dict[str, Any], finish: Any = None) -> str:
+    """One event of SGLang's stream; `ids` are all until now, or the new ones, and `total` counts all."""
+    about: dict[str, Any] = {
+        "id": "5f0c",
+        "finish_reason": finish,
+        "prompt_tokens": len(body["input_ids"]),
+        "weight_version": "default",
+        "completion_tokens": total,
+        "cached_tokens": 2,
+    }
+    if body["return_logprob"]:
+        about["input_token_logprobs"] = []
+        about["output_token_logprobs"] = [[-0.25, token, None] for token in ids]
+        if count := body["top_logprobs_num"]:
+            top = [[[-0.25, token, None], [-1.5, 7, None]] for token in ids]
+            about["output_top_logprobs"] = [ranks[:count] for ranks in top]
+    return sse({"text": "…", "output_ids": ids, "meta_info": about})
+
+
+def sglang_events(*, incremental: bool) -> Answer:
+    def events(body: dict[str, Any]) -> Iterator[str]:
+        """With ignore_eos no stop token ends it, only the limit."""
+        limit = body["sampling_params"]["max_new_tokens"]
+        assert body["sampling_params"]["ignore_eos"]
+        script = [10, 11, 12, 13, 14, 15, STOP, 16, 17][:limit]
+        for start, end in ((0, 1), (1, 3), (3, 3), (3, len(script))):
+            ids = script[start:end] if incremental else script[:end]
+            finish = {"type": "length", "length": limit} if end == limit else None
+            yield sglang_chunk(ids, min(end, len(script)), body, finish)
+        yield "data: [DONE]\n\n"
+
+    return events
+
+
+SGLANG_MODELS = {
+    "object": "list",
+    "data": [{"id": "toy", "object": "model", "owned_by": "sglang", "root": "toy", "max_model_len": 50}],
+}
+SGLANG = {"/v1/models": (200, SGLANG_MODELS), "/generate": sglang_events(incremental=False)}
+INCREMENTAL = {"/v1/models": (200, SGLANG_MODELS), "/generate": sglang_events(incremental=True)}
+SERVERS = pytest.mark.parametrize(
+    "answers",
+    [VLLM, SGLANG, INCREMENTAL, LLAMA],
+    ids=["vllm", "sglang", "sglang-incremental", "llama.cpp"],
+)
 
 
 def run(
@@ -199,6 +245,56 @@ def test_what_llama_cpp_is_asked() -> None:
     }
     assert {key: body[key] for key in wanted} == wanted
     assert {token.cached_tokens for token in tokens} == {2}
+
+
+def test_what_sglang_is_asked() -> None:
+    """The parameters are those of its documentation, and cached tokens are told."""
+    with serve(SGLANG) as server:
+        engine = RemoteEngine(server.url, api_key="secret")
+        tokens = run(engine, SamplingParams(0.5, 0.9, 0, 0.1, seed=7, max_tokens=20))
+        assert (engine.name, engine.context_length) == ("toy", 50)
+        assert set(server.authorization) == {"Bearer secret"}
+        body = server.body("/generate")
+    assert body == {
+        "input_ids": PROMPT,
+        "sampling_params": {
+            "max_new_tokens": 20,
+            "temperature": 0.5,
+            "top_p": 0.9,
+            "top_k": -1,
+            "min_p": 0.1,
+            "sampling_seed": 7,
+            "logit_bias": None,
+            "ignore_eos": True,
+            "repetition_penalty": 1.0,
+            "skip_special_tokens": False,
+        },
+        "return_logprob": False,
+        "top_logprobs_num": 0,
+        "stream": True,
+    }
+    assert {token.cached_tokens for token in tokens} == {2}
+
+
+@pytest.mark.parametrize(
+    ("event", "says"),
+    [
+        ({"output_ids": [1], "finish": {"type": "abort", "message": "out of memory"}}, "out of memory"),
+        ({"output_ids": [1], "total": 3}, "left out"),
+        ({"output_ids": None}, "no token ids back"),
+    ],
+)
+def test_what_goes_wrong_at_sglang(event: dict[str, Any], says: str) -> None:
+    """A request that is given up, tokens that are missing, a stream of text alone."""
+
+    def events(body: dict[str, Any]) -> Iterator[str]:
+        about = {"completion_tokens": event.get("total", 1), "cached_tokens": 0}
+        about["finish_reason"] = event.get("finish")
+        yield sse({"text": "a", "output_ids": event["output_ids"], "meta_info": about})
+
+    answers = {**SGLANG, "/generate": events}
+    with serve(answers) as server, pytest.raises(EngineError, match=says):
+        run(RemoteEngine(server.url))
 
 
 @pytest.mark.parametrize("pieces", [[20, 21, 22], [21, 22]])
