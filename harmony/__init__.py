@@ -62,7 +62,6 @@ if TYPE_CHECKING:
         ToolDescription,
         ToolNamespaceConfig,
     )
-    from harmony.response_formats import ResponseFormat
     from harmony.responses import ResponsesRequest, from_responses, to_responses
     from harmony.streaming import ParsedMessage, StreamableParser, StreamState
     from harmony.training import TrainingConfig, TrainingExample
@@ -105,7 +104,6 @@ __all__ = [
     "RenderConversationConfig",
     "RenderError",
     "RenderOptions",
-    "ResponseFormat",
     "ResponsesRequest",
     "Role",
     "SandboxUnavailableError",

@@ -21,8 +21,8 @@ from harmony.recipients import channel_of, content_type_of, recipient_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from harmony.formats import JsonSchema
     from harmony.located import Located
-    from harmony.response_formats import ResponseFormat
 
 _SPACE: Final = re.compile(r"\s")
 
@@ -37,7 +37,7 @@ class Draft:
     def __init__(
         self,
         functions: Sequence[ToolDescription],
-        response_format: ResponseFormat | None,
+        response_format: JsonSchema | None,
         effort: ReasoningEffort | None,
     ) -> None:
         self._functions = functions

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from harmony.errors import GrammarError
-from harmony.response_formats import section_text
+from harmony.recipients import is_function_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,13 +24,28 @@ _QUOTED: Final = re.compile(
 """What of a Lark grammar is text, and not structure: strings, regular expressions and comments."""
 
 
+HEADING: Final = "# Response Formats\n\n## "
+
+
 @dataclass(frozen=True, slots=True)
 class JsonSchema:
-    """JSON that a schema accepts; `name` and `description` are what the prompt says of it."""
+    """JSON that a schema accepts; `name` and `description` are what the prompt says of it.
+
+    Raises `GrammarError` for a name that is not 1 to 64 of a-z, A-Z, 0-9, `_` and `-`.
+
+    >>> JsonSchema({"type": "object"}, "person").appended_to("Be brief.")
+    'Be brief.\\n\\n# Response Formats\\n\\n## person\\n\\n{"type":"object"}'
+    """
 
     schema: Mapping[str, object]
     name: str = "response"
     description: str | None = None
+
+    def __post_init__(self) -> None:
+        if not is_function_name(self.name):
+            raise GrammarError(
+                f"{self.name!r} cannot name a response format; use 1 to 64 of a-z, A-Z, 0-9, _ and -."
+            )
 
     @property
     def rule(self) -> str:
@@ -41,8 +56,12 @@ class JsonSchema:
 
     @property
     def section(self) -> str:
-        """What the developer message says of it."""
-        return section_text(self.name, self.description, compact(self.schema))
+        """What the developer message says of it; raises `GrammarError` for what is not JSON."""
+        return _section(self.name, self.description, compact(self.schema))
+
+    def appended_to(self, instructions: str | None) -> str:
+        """Instructions that end in this section."""
+        return f"{instructions}\n\n{self.section}" if instructions else self.section
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +80,7 @@ class Regex:
     @property
     def section(self) -> str:
         """What the developer message says of it."""
-        return section_text(
+        return _section(
             self.name, self.description, f"Text that matches the regular expression {self.pattern}"
         )
 
@@ -84,7 +103,7 @@ class Choices:
     @property
     def section(self) -> str:
         """What the developer message says of it."""
-        return section_text(self.name, self.description, f"One of: {', '.join(map(quoted, self.choices))}")
+        return _section(self.name, self.description, f"One of: {', '.join(map(quoted, self.choices))}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +138,7 @@ class Lark:
     @property
     def section(self) -> str:
         """What the developer message says of it."""
-        return section_text(
-            self.name, self.description, f"Text that this Lark grammar accepts:\n{self.grammar}"
-        )
+        return _section(self.name, self.description, f"Text that this Lark grammar accepts:\n{self.grammar}")
 
 
 AnswerFormat = JsonSchema | Regex | Choices | Lark
@@ -130,6 +147,12 @@ AnswerFormat = JsonSchema | Regex | Choices | Lark
 def quoted(text: str) -> str:
     """A text as a string of a Lark grammar; raises `GrammarError` for half a surrogate pair."""
     return encodable(json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f"))
+
+
+def _section(name: str, description: str | None, body: str) -> str:
+    """The section that tells of a format by this name, whatever states it."""
+    about = "".join(f"// {line}\n" for line in (description or "").rstrip().splitlines())
+    return f"{HEADING}{name}\n\n{about}{body}"
 
 
 def _slashed(pattern: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from harmony.errors import ConversionError
+from harmony.formats import JsonSchema
 from harmony.messages import (
     DeveloperContent,
     Message,
@@ -15,7 +16,7 @@ from harmony.messages import (
     ToolDescription,
 )
 from harmony.recipients import is_function_name
-from harmony.response_formats import ResponseFormat, split_response_format
+from harmony.response_formats import split_response_format
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +35,7 @@ _TEXT_OF: Final = {
 }
 """The field that holds the text in each type of content part."""
 
-_JSON_OBJECT: Final = ResponseFormat("json_object", {"type": "object"})
+_JSON_OBJECT: Final = JsonSchema({"type": "object"}, "json_object")
 
 
 def read_texts(content: Located) -> list[str]:
@@ -82,7 +83,7 @@ def read_effort(effort: Located | None) -> ReasoningEffort | None:
         raise effort.error(f"must be low, medium or high, not {effort.text()!r}") from None
 
 
-def read_response_format(stated: Located | None, *, schema_in: str | None) -> ResponseFormat | None:
+def read_response_format(stated: Located | None, *, schema_in: str | None) -> JsonSchema | None:
     """The format of answers, whose name and schema lie in this member of it. Raises ConversionError."""
     kind = None if stated is None else stated["type"]
     if stated is None or kind is None or kind.value == "text":
@@ -95,10 +96,10 @@ def read_response_format(stated: Located | None, *, schema_in: str | None) -> Re
     name = details["name"]
     if not is_function_name(name.text()):
         raise name.error("must be 1 to 64 of the characters a-z, A-Z, 0-9, _ and -")
-    return ResponseFormat(name.text(), details["schema"].members(), details.get_text("description"))
+    return JsonSchema(details["schema"].members(), name.text(), details.get_text("description"))
 
 
-def write_response_format(stated: ResponseFormat, *, schema_in: str | None) -> JsonObject:
+def write_response_format(stated: JsonSchema, *, schema_in: str | None) -> JsonObject:
     """What `read_response_format` reads."""
     if stated == _JSON_OBJECT:
         return {"type": "json_object"}
@@ -113,7 +114,7 @@ class Preamble:
     def __init__(self) -> None:
         self.effort: ReasoningEffort | None = None
         self.functions: list[ToolDescription] = []
-        self.response_format: ResponseFormat | None = None
+        self.response_format: JsonSchema | None = None
 
     @property
     def declared(self) -> set[str]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from functions import CITIES
 
-from harmony import ResponseFormat
+from harmony import JsonSchema
 
 NAMES = (
     "Anna", "Maria", "John", "Peter", "Laura", "David", "Sarah", "James", "Emma", "Oliver", "Paul",
@@ -37,7 +37,7 @@ def question(random: Random) -> tuple[str, str, str]:
 
 def section(name: str) -> str:
     """The part of a developer message that asks for this schema."""
-    return ResponseFormat(name, SCHEMAS[name]).section
+    return JsonSchema(SCHEMAS[name], name).section
 
 
 def _person(random: Random) -> tuple[str, str, str]:

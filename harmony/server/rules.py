@@ -165,7 +165,7 @@ def _answer(asked: Asked) -> _Answer | None:
     details = stated.get(inside) if inside else stated
     strict = details is not None and details.members().get("strict") is True
     place = _Place(f"response_format {read.name!r}", param, code, strict)
-    return _Answer(place, JsonSchema(read.schema, read.name, read.description))
+    return _Answer(place, read)
 
 
 def _chosen(stated: object, known: Collection[str]) -> tuple[str, Collection[str]]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harmony import Conversation, DeveloperContent, Message, RenderError, ResponseFormat, Role
+from harmony import Conversation, DeveloperContent, GrammarError, JsonSchema, Message, Role
 from harmony.response_formats import split_response_format
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ values = st.recursive(
     max_leaves=4,
 )
 formats = st.builds(
-    ResponseFormat,
+    JsonSchema,
     name=st.from_regex(r"[a-zA-Z0-9_-]{1,64}", fullmatch=True),
     schema=st.dictionaries(st.text("a\n#", max_size=3), values, max_size=3),
     description=st.none()
@@ -41,17 +41,17 @@ instructions = (
 
 def test_the_section_is_that_of_the_format_guide() -> None:
     """Heading, name, description as a comment, compact JSON in the order of its keys."""
-    stated = ResponseFormat("list", {"type": "object", "properties": {"é": {}}}, "A list\nof things.")
+    stated = JsonSchema({"type": "object", "properties": {"é": {}}}, "list", "A list\nof things.")
     assert stated.section == (
         '# Response Formats\n\n## list\n\n// A list\n// of things.\n{"type":"object","properties":{"é":{}}}'
     )
-    assert ResponseFormat("list", {}, "Things.\n\n").section == ResponseFormat("list", {}, "Things.").section
+    assert JsonSchema({}, "list", "Things.\n\n").section == JsonSchema({}, "list", "Things.").section
     assert stated.appended_to("Be brief.") == f"Be brief.\n\n{stated.section}"
     assert stated.appended_to(None) == stated.appended_to("") == stated.section
 
 
 @given(instructions, formats)
-def test_a_section_is_found_again(before: str | None, stated: ResponseFormat) -> None:
+def test_a_section_is_found_again(before: str | None, stated: JsonSchema) -> None:
     """What was appended is taken out, and writing it again gives the same text."""
     text = stated.appended_to(before)
     rest, found = split_response_format(text)
@@ -72,11 +72,12 @@ def test_what_is_no_section_stays(text: str) -> None:
     [
         '# Response Formats\n\n## a\n\n{"b": 1}',
         "# Response Formats\n\n## a\n\n{}\n",
+        '# Response Formats\n\n## a\n\n{"a":NaN}',
         "# Response Formats\n\n## a b\n\n{}",
         "x# Response Formats\n\n## a\n\n{}",
         "# Response Formats\n\n## a\n\n" + '{"a":' * 100_000,
     ],
-    ids=["other JSON", "newline", "odd name", "no heading", "too deep"],
+    ids=["other JSON", "newline", "no JSON", "odd name", "no heading", "too deep"],
 )
 def test_only_what_we_would_write_is_taken_out(text: str) -> None:
     """Other layouts stay as they are, so that nothing is rewritten."""
@@ -86,20 +87,20 @@ def test_only_what_we_would_write_is_taken_out(text: str) -> None:
 @pytest.mark.parametrize("name", ["", "a b", "a\n# Tools", "x" * 65])
 def test_a_name_is_a_word(name: str) -> None:
     """Nothing can be smuggled into the prompt by it."""
-    with pytest.raises(RenderError, match="response format"):
-        ResponseFormat(name, {})
+    with pytest.raises(GrammarError, match="response format"):
+        JsonSchema({}, name)
 
 
 @pytest.mark.parametrize("schema", [{"a": math.nan}, {"a": object()}])
 def test_a_schema_is_json(schema: dict[str, Any]) -> None:
     """Anything else raises when it is written."""
-    with pytest.raises(RenderError, match="'p'"):
-        ResponseFormat("p", schema).appended_to(None)
+    with pytest.raises(GrammarError, match="not JSON"):
+        JsonSchema(schema, "p").appended_to(None)
 
 
 @given(formats, instructions)
 def test_the_prompt_stays_the_oracles(
-    encoding: HarmonyEncoding, oracle: Oracle, stated: ResponseFormat, before: str | None
+    encoding: HarmonyEncoding, oracle: Oracle, stated: JsonSchema, before: str | None
 ) -> None:
     """A conversation with a response format renders in openai-harmony to the same tokens."""
     developer = DeveloperContent(instructions=stated.appended_to(before))

@@ -9,9 +9,9 @@ from harmony import (
     Author,
     Conversation,
     DeveloperContent,
+    JsonSchema,
     Message,
     ReasoningEffort,
-    ResponseFormat,
     Role,
     SystemContent,
     TextContent,
@@ -45,7 +45,7 @@ functions = st.lists(
     unique_by=lambda function: function.name,
 )
 response_formats = st.none() | st.builds(
-    ResponseFormat,
+    JsonSchema,
     name=st.sampled_from(["p", "json_object", "a-b"]),
     schema=schemas | st.just({"type": "object"}),
     description=st.none() | st.sampled_from(["Of people.", "Two\nlines", "// odd"]),
