@@ -9,15 +9,18 @@ from harmony.errors import NotEnoughMemoryError
 from harmony.kernels.attention import MOST_SCORES
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.layout import tensors
+from harmony.runtime.pages import PAGE, pages_of
 
-PREFILL_CHUNK = 512  # tokens that one step reads at most
+STEP_TOKENS = 512  # that one step reads at most
+MOST_SEQUENCES = 16  # that one step reads tokens of at most
+RESUME_POINTS = 32  # whose windows of the sliding layers can be kept at least
 GIB = 1 << 30
 NO_LIMIT = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryEstimate:
-    """Bytes for the weights, for the keys and values of a full context, and for one step's work."""
+    """Bytes for the weights, for the pages of keys and values, and for one step's work."""
 
     weights: int
     cache: int
@@ -28,22 +31,30 @@ class MemoryEstimate:
         return self.weights + self.cache + self.work
 
 
+def page_counts(config: ModelConfig, context_length: int) -> tuple[int, int]:
+    """How many pages a cache has: of the full layers for one whole context, which many can share, and of
+    the sliding layers for a step of MOST_SEQUENCES and for RESUME_POINTS besides."""
+    window = pages_of(config.sliding_window - 1) + 1
+    step = MOST_SEQUENCES * (window + 1) + STEP_TOKENS // PAGE
+    return pages_of(context_length), step + RESUME_POINTS * window
+
+
 def estimate(config: ModelConfig, context_length: int, dtype: torch.dtype) -> MemoryEstimate:
     """What a model of this configuration takes, experts packed and everything else in `dtype`."""
     size = dtype.itemsize
     token = 2 * config.kv_size  # numbers that one layer caches for a token
+    full, sliding = page_counts(config, context_length)
     windows = [config.window(layer) for layer in range(config.num_hidden_layers)]
-    most = [context_length if window is None else window + PREFILL_CHUNK for window in windows]
-    kept = sum(min(context_length, positions) for positions in most)
-    rows = min(PREFILL_CHUNK, context_length)
-    attention = 4 * (3 * MOST_SCORES + context_length * token)  # float32 scores, and keys and values
+    pages = sum(full if window is None else sliding for window in windows)
+    rows = min(STEP_TOKENS, context_length * MOST_SEQUENCES)
+    seen = context_length * token * (size + 4)  # out of their pages, and in float32
     expert = 3 * config.hidden_size * config.intermediate_size * (size + 4)  # unpacked, with its indices
     activations = 4 * rows * 8 * (config.hidden_size + config.attention_size + config.intermediate_size)
-    logits = 8 * 4 * config.vocab_size  # in sampling too
+    logits = 4 * (2 * MOST_SEQUENCES + 8) * config.vocab_size  # in sampling too
     return MemoryEstimate(
         weights=sum(spec.numel * (1 if spec.packed else size) for spec in tensors(config)),
-        cache=kept * token * size,
-        work=attention + expert + activations + logits,
+        cache=pages * PAGE * token * size,
+        work=4 * 3 * MOST_SCORES + seen + expert + activations + logits,
     )
 
 

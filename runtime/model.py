@@ -6,14 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harmony.kernels.attention import attention
 from harmony.kernels.moe import Experts, moe, route
 from harmony.kernels.rms_norm import rms_norm
 from harmony.kernels.rope import rotate, rotation, yarn_concentration, yarn_frequencies
 from harmony.runtime.cache import FullLayer, KVCache, SlidingLayer
 from harmony.runtime.config import ModelConfig
+from harmony.runtime.paged import Batch, BatchLayer
 
 State = Mapping[str, Tensor]
+CacheLayer = SlidingLayer | FullLayer | BatchLayer
 
 
 class AttentionBlock:
@@ -22,20 +23,18 @@ class AttentionBlock:
     def __init__(self, config: ModelConfig, state: State, layer: int) -> None:
         name = f"block.{layer}.attn"
         self.heads, self.kv_heads = config.num_attention_heads, config.num_key_value_heads
-        self.head_dim, self.window = config.head_dim, config.window(layer)
-        self.eps = config.rms_norm_eps
+        self.head_dim, self.eps = config.head_dim, config.rms_norm_eps
         self.norm = state[f"{name}.norm.scale"].float()
         self.qkv_weight, self.qkv_bias = state[f"{name}.qkv.weight"], state[f"{name}.qkv.bias"]
         self.sinks = state[f"{name}.sinks"].float()
         self.out_weight, self.out_bias = state[f"{name}.out.weight"], state[f"{name}.out.bias"]
 
-    def __call__(self, x: Tensor, cos: Tensor, sin: Tensor, cache: SlidingLayer | FullLayer) -> Tensor:
+    def __call__(self, x: Tensor, cos: Tensor, sin: Tensor, cache: CacheLayer) -> Tensor:
         t = rms_norm(x, self.norm, self.eps)
         qkv = F.linear(t, self.qkv_weight, self.qkv_bias).view(len(x), -1, self.head_dim)
         q, k, v = torch.split(qkv, [self.heads, self.kv_heads, self.kv_heads], dim=1)
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        k, v = cache.append(k, v)
-        t = attention(q, k, v, self.sinks, window=self.window)
+        t = cache.attend(q, k, v, self.sinks)
         return x + F.linear(t.flatten(1), self.out_weight, self.out_bias)
 
 
@@ -66,7 +65,7 @@ class MoEBlock:
 
 
 class Transformer:
-    """The whole model, for one sequence at a time.
+    """The whole model, for one sequence or a batch of them.
 
     `state` holds the tensors of `harmony.runtime.layout.tensors` under their names in original/; the
     embedding's dtype, bfloat16 or float32, is that of the computation, and its device the model's.
@@ -105,16 +104,15 @@ class Transformer:
         return KVCache(self.config, context_length, dtype=self.dtype, device=self.device)
 
     @torch.inference_mode()
-    def __call__(self, tokens: Tensor, cache: KVCache, *, all_positions: bool = False) -> Tensor:
+    def __call__(self, tokens: Tensor, cache: KVCache | Batch, *, all_positions: bool = False) -> Tensor:
         """Read `tokens` int64 [n], which follow those in `cache`, and add them to it.
 
-        Returns the float32 logits of the token after the last one [V], or after each of them [n, V].
+        Returns the float32 logits of the token after the last one [V], or after each of them [n, V]; of a
+        batch those that it wants [wanted, V].
         """
-        positions = torch.arange(cache.length, cache.length + len(tokens), device=self.device)
-        cos, sin = rotation(positions, self.frequencies, self.concentration)
+        cos, sin = rotation(cache.extend(len(tokens)), self.frequencies, self.concentration)
         x = F.embedding(tokens, self.embedding)
         for (attend, mix), layer in zip(self.blocks, cache.layers, strict=True):
             x = mix(attend(x, cos, sin, layer))
-        cache.length += len(tokens)
-        x = rms_norm(x if all_positions else x[-1], self.norm, self.config.rms_norm_eps)
+        x = rms_norm(x if all_positions else x[cache.wanted], self.norm, self.config.rms_norm_eps)
         return F.linear(x, self.unembedding).float()

@@ -1,4 +1,4 @@
-"""The local engine: its tokens, its cache, its turns and its errors."""
+"""The local engine: its tokens, its cache, concurrent calls and its errors."""
 
 import asyncio
 import json
@@ -77,20 +77,21 @@ def test_continuation_equals_a_fresh_run(engine: Engine, model: Transformer) -> 
 
 
 def test_same_prompt_again(engine: Engine, model: Transformer) -> None:
-    """A prompt that is the whole cache needs no step before its first token."""
-    once = SamplingParams(temperature=0, max_tokens=1)
-    run(engine, PROMPT, once)
+    """Of a prompt that the cache has whole, the last token alone is read again, for its logits."""
+    run(engine, PROMPT)
     again = run(engine, PROMPT)
-    assert again[0].cached_tokens == len(PROMPT)
+    assert {token.cached_tokens for token in again} == {len(PROMPT) - 1}
     assert ids(again) == fresh(model, PROMPT)
 
 
-@pytest.mark.parametrize("other", [[5, 17, 290, 4], [5, 17], [1]])
-def test_another_prompt_starts_anew(other: list[int], engine: Engine, model: Transformer) -> None:
-    """A prompt that leaves the cached tokens, or ends within them, is computed from its start."""
+@pytest.mark.parametrize(("other", "shared"), [([5, 17, 290, 4], 3), ([5, 17], 1), ([1], 0)])
+def test_another_prompt_goes_on_where_it_parts(
+    other: list[int], shared: int, engine: Engine, model: Transformer
+) -> None:
+    """A prompt that leaves the cached tokens, or ends within them, is computed from there."""
     run(engine, PROMPT)
     second = run(engine, other)
-    assert second[0].cached_tokens == 0
+    assert second[0].cached_tokens == shared
     assert ids(second) == fresh(model, other)
 
 
@@ -154,24 +155,25 @@ def test_closing_the_generator_cancels(engine: Engine, model: Transformer) -> No
 
 
 def test_cancelled_task_leaves_the_engine_usable(engine: Engine, model: Transformer) -> None:
-    """A task cancelled in the middle of a step, or while it waits for its turn, spoils nothing."""
+    """A task cancelled in the middle of a step, however many run beside it, spoils nothing."""
 
     async def main() -> list[int]:
-        running = asyncio.create_task(collect(engine, PROMPT, SamplingParams(max_tokens=1000)))
-        waiting = asyncio.create_task(collect(engine, [1, 2, 3]))
+        endless = SamplingParams(max_tokens=1000)
+        first = asyncio.create_task(collect(engine, PROMPT, endless))
+        second = asyncio.create_task(collect(engine, [1, 2, 3], endless))
         await asyncio.sleep(0.05)
-        waiting.cancel()
+        second.cancel()
         await asyncio.sleep(0.01)
-        running.cancel()
-        results = await asyncio.gather(running, waiting, return_exceptions=True)
+        first.cancel()
+        results = await asyncio.gather(first, second, return_exceptions=True)
         assert all(isinstance(result, asyncio.CancelledError) for result in results)
         return ids(await collect(engine, PROMPT))
 
     assert asyncio.run(main()) == fresh(model, PROMPT)
 
 
-def test_concurrent_calls_take_turns(engine: Engine, model: Transformer) -> None:
-    """Calls made at once are answered in order, each as if it were alone."""
+def test_concurrent_calls_are_served_together(engine: Engine, model: Transformer) -> None:
+    """Calls made at once are answered in the order they came, each as if it were alone."""
     prompts = [[1, 2, 3], [4, 5], [6, 7, 8, 9]]
     order: list[int] = []
 

@@ -20,8 +20,17 @@ def test_weights_are_counted_exactly(config: ModelConfig, state: dict[str, Tenso
 
 def test_cache_is_bounded_on_sliding_layers(config: ModelConfig) -> None:
     """Each further token costs keys and values on the two full layers alone."""
-    longer, shorter = (estimate(config, n, torch.bfloat16).cache for n in (9000, 8000))
-    assert longer - shorter == 1000 * 2 * 2 * config.kv_size * 2
+    longer, shorter = (estimate(config, n, torch.bfloat16).cache for n in (9216, 8192))
+    assert longer - shorter == 1024 * 2 * 2 * config.kv_size * 2
+
+
+def test_the_cache_is_counted_exactly(checkpoint: Path, config: ModelConfig) -> None:
+    """The pages of the estimate are those that an engine has."""
+    loaded = Engine.load(checkpoint, "cpu", context_length=700)
+    assert loaded._scheduler is not None
+    layers = loaded._scheduler._cache.layers
+    taken = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
+    assert taken == estimate(config, 700, torch.bfloat16).cache
 
 
 def test_refusal_tells_the_numbers(config: ModelConfig) -> None:

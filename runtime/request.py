@@ -1,0 +1,139 @@
+"""One generation as the scheduler serves it: what it still has to read, and what becomes of its logits."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from harmony.runtime.closing.guide import Guide
+from harmony.runtime.constraint import Constraint
+from harmony.runtime.generation import GeneratedToken, SamplingParams
+from harmony.runtime.masking import mask_logits
+from harmony.runtime.paged import CachedSequence
+from harmony.runtime.sampling import logprobs, new_generator, sample
+
+
+class Request:
+    """A prompt, and the tokens that come after it: those that the grammar forces, else those sampled.
+
+    Forced tokens need no step of the model; they are read with the next one that is sampled. Where the
+    limit would cut the grammar short, the shortest way to its end is taken instead. Its random numbers are
+    its own, one for each sample, so that no other request changes them.
+    """
+
+    def __init__(
+        self,
+        prompt: Sequence[int],
+        sampling: SamplingParams,
+        stop: Collection[int],
+        limit: int,
+        constraint: Constraint | None = None,
+        guide: Guide | None = None,
+    ) -> None:
+        self.tokens = list(prompt)
+        self.sequence: CachedSequence | None = None
+        self.cancelled = False
+        self.ended = False
+        self._sampling = sampling
+        self._stop = frozenset(stop)
+        self._left = limit
+        self._constraint = constraint
+        self._guide = guide
+        self._generator = new_generator(sampling.seed)
+        self._cached: int | None = None
+        self._out: list[GeneratedToken] = []
+        self._error: Exception | None = None
+
+    @property
+    def unread(self) -> int:
+        """How many tokens the model has not read; at least one while the request goes on."""
+        return len(self.tokens) - (len(self.sequence.tokens) if self.sequence else 0)
+
+    def begin(self) -> None:
+        """Take what comes before any logits."""
+        self._take_forced()
+
+    def start(self, sequence: CachedSequence) -> None:
+        """Go on in this sequence, for the first time or again."""
+        self.sequence = sequence
+        if self._cached is None:
+            self._cached = len(sequence.tokens)
+            self._out = [replace(token, cached_tokens=self._cached) for token in self._out]
+
+    def leave(self) -> None:
+        """Give up its pages."""
+        if self.sequence is not None:
+            self.sequence.close()
+            self.sequence = None
+
+    @property
+    def lacking(self) -> int:
+        """How many pages it takes to read all its tokens and one more."""
+        return self.sequence.lacking(len(self.tokens) + 1) if self.sequence else 0
+
+    def take(self, logits: Tensor) -> None:
+        """Sample what comes after all tokens, by its `logits` [V], and take what is forced behind it."""
+        while not (tokens := self._sampled(logits)):
+            if tokens := self._given():
+                break
+        self._add(tokens)
+        self._take_forced()
+
+    def collect(self) -> list[GeneratedToken]:
+        """The tokens since the last call; raises what ended the request once they are told."""
+        if not self._out and self._error is not None:
+            raise self._error
+        out, self._out = self._out, []
+        return out
+
+    @property
+    def has_news(self) -> bool:
+        """Whether `collect` has something to tell, and can say what of the prompt was in the cache."""
+        return self.ended or (bool(self._out) and self._cached is not None)
+
+    def fail(self, error: Exception) -> None:
+        """End with this error."""
+        self._error, self.ended = error, True
+
+    def _take_forced(self) -> None:
+        while not self.ended and (tokens := self._given()):
+            self._add(tokens)
+
+    def _given(self) -> list[GeneratedToken]:
+        return [] if self._guide is None else [self._told(token) for token in self._guide.given()]
+
+    def _sampled(self, logits: Tensor) -> list[GeneratedToken]:
+        """What comes of a sample; it may be nothing."""
+        allowed = logits if self._guide is None else mask_logits(logits, self._guide.mask)
+        token = self._told(sample(allowed, self._sampling, self._generator))
+        if self._guide is not None:
+            tokens = self._guide.offer(token.token)
+            if tokens != [token.token]:
+                return [self._told(token) for token in tokens]
+        if self._sampling.logprobs is None:
+            return [token]
+        logprob, top = logprobs(logits, token.token, self._sampling.logprobs)
+        return [replace(token, logprob=logprob, top_logprobs=top)]
+
+    def _told(self, token: int) -> GeneratedToken:
+        return GeneratedToken(token, cached_tokens=self._cached or 0)
+
+    def _add(self, tokens: Sequence[GeneratedToken]) -> None:
+        """Take the tokens up to the first stop, the last one with the reason if the request ends with it."""
+        ending = next((n for n, token in enumerate(tokens) if token.token in self._stop), len(tokens) - 1)
+        *before, last = tokens[: ending + 1]
+        self._left -= len(before) + 1
+        last = self._ending(last)
+        self.ended = last.finish_reason is not None
+        self.tokens += (token.token for token in (*before, last))
+        self._out += (*before, last)
+
+    def _ending(self, last: GeneratedToken) -> GeneratedToken:
+        """The token, with the reason if it is the last one."""
+        if self._guide is not None and self._guide.closed:
+            return replace(last, finish_reason="length", closed=True)
+        if last.token in self._stop or (self._constraint is not None and self._constraint.ended):
+            return replace(last, finish_reason="stop")
+        if self._left:
+            return last
+        return replace(last, finish_reason="length", closed=self._guide is not None and self._guide.whole)
