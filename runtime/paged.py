@@ -72,7 +72,7 @@ class CachedSequence:
 
     def __init__(self, cache: PagedCache, prompt: Sequence[int], match: Match) -> None:
         self._cache = cache
-        self._marks = {len(prompt), match.parted}  # where other sequences may go on or part
+        self._marks = {len(prompt), match.parted} - {0}  # where others may go on or part
         self._path = list(match.whole)
         self._first = cache.prefix.first_seen(match.length)
         self.tokens = list(prompt[: match.length])

@@ -67,7 +67,11 @@ class PrefixCache:
             blocks.append(block := child)
         known = len(blocks) * PAGE
         rest = tokens[known : min(known + PAGE, most)]
-        tail = max(block.children.values(), key=lambda child: common(child.tokens, rest), default=None)
+        tail = max(
+            block.children.values(),
+            key=lambda child: (common(child.tokens, rest), child.sliding is not None),
+            default=None,
+        )
         parted = known
         if tail is not None and (shared := common(tail.tokens, rest)):
             parted += shared
