@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -153,15 +154,26 @@ class CachedSequence:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The next `count` tokens of a sequence in a batch; logits are wanted after the last `wanted` of them."""
+    """The next `tokens` of a sequence in a batch; logits are wanted after the last `wanted` of them.
+
+    Those that logits are wanted before are a draft, which may turn out wrong.
+    """
 
     sequence: CachedSequence
-    count: int
+    tokens: Sequence[int]
     wanted: int
+
+    @property
+    def draft(self) -> Sequence[int]:
+        return self.tokens[len(self.tokens) - self.wanted + 1 :] if self.wanted else ()
 
     @property
     def start(self) -> int:
         return len(self.sequence.tokens)
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.tokens)
 
 
 class Batch:
@@ -169,9 +181,9 @@ class Batch:
 
     def __init__(self, cache: PagedCache, parts: Sequence[Part]) -> None:
         device = cache.layers[0].keys.device
-        ends = torch.tensor([part.count for part in parts]).cumsum(0).tolist()
+        ends = accumulate(len(part.tokens) for part in parts)
         wanted = [range(end - part.wanted, end) for end, part in zip(ends, parts, strict=True)]
-        positions = torch.cat([torch.arange(part.start, part.start + part.count) for part in parts])
+        positions = torch.cat([torch.arange(part.start, part.end) for part in parts])
         self.wanted = torch.tensor([row for rows in wanted for row in rows], dtype=torch.int64, device=device)
         self._positions = positions.to(device)
         full = _Places(parts, [part.sequence.full for part in parts], positions, device)
@@ -194,11 +206,11 @@ class _Places:
         self.seen: list[tuple[slice, Tensor, int]] = []
         row = 0
         for part, table in zip(parts, tables, strict=True):
-            first, end = sum(page == LEFT for page in table), part.start + part.count
-            pages.append(torch.tensor(table)[positions[row : row + part.count] // PAGE])
-            used = torch.tensor(table[first : pages_of(end)], device=device)
-            self.seen.append((slice(row, row + part.count), used, end - first * PAGE))
-            row += part.count
+            rows, row = slice(row, row + len(part.tokens)), row + len(part.tokens)
+            first = table.count(LEFT)
+            used = torch.tensor(table[first : pages_of(part.end)], device=device)
+            pages.append(torch.tensor(table)[positions[rows] // PAGE])
+            self.seen.append((rows, used, part.end - first * PAGE))
         self.pages, self.offsets = torch.cat(pages).to(device), (positions % PAGE).to(device)
 
 

@@ -8,8 +8,10 @@ from torch import Tensor
 from harmony.runtime.closing.guide import Guide
 from harmony.runtime.constraint import Constraint
 from harmony.runtime.generation import GeneratedToken, SamplingParams
+from harmony.runtime.lookup import PromptLookup
 from harmony.runtime.masking import mask_logits
 from harmony.runtime.paged import CachedSequence
+from harmony.runtime.prefix import common
 from harmony.runtime.sampling import logprobs, new_generator, sample
 
 
@@ -39,6 +41,7 @@ class Request:
         self._left = limit
         self._constraint = constraint
         self._guide = guide
+        self._lookup = PromptLookup(self.tokens)
         self._generator = new_generator(sampling.seed)
         self._cached: int | None = None
         self._out: list[GeneratedToken] = []
@@ -71,8 +74,31 @@ class Request:
         """How many pages it takes to read all its tokens and one more."""
         return self.sequence.lacking(len(self.tokens) + 1) if self.sequence else 0
 
-    def take(self, logits: Tensor) -> None:
-        """Sample what comes after all tokens, by its `logits` [V], and take what is forced behind it."""
+    def draft(self, most: int) -> list[int]:
+        """Up to `most` tokens that may come next, as far as the limit lets them."""
+        return self._lookup.draft(min(most, self._left - 1))
+
+    def take(self, logits: Tensor, draft: Sequence[int]) -> int:
+        """Sample what comes after all tokens, and go on while that is what the draft says.
+
+        `logits` [len(draft) + 1, V] are those after all tokens and after each of the draft. Returns how many
+        of the draft came true; the tokens are those that come without one.
+        """
+        true = 0
+        while True:
+            before = len(self.tokens)
+            self._take_next(logits[true])
+            came = self.tokens[before:]
+            same = common(came, draft[true:])
+            true += same
+            if self.ended or same < len(came):
+                break
+        if draft:
+            self._lookup.judge(draft, true)
+        return true
+
+    def _take_next(self, logits: Tensor) -> None:
+        """What is sampled by these logits [V], and what is forced behind it."""
         while not (tokens := self._sampled(logits)):
             if tokens := self._given():
                 break

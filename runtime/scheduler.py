@@ -1,13 +1,13 @@
 """Which tokens of which requests the model reads next.
 
-Every step reads up to STEP_TOKENS tokens of up to MOST_SEQUENCES requests, one of each that generates and
-chunks of prompts beside them. Requests begin in the order they came, as soon as there are pages for their
-prompts. When pages run out, the youngest request gives up its own; it goes on later, from what the cache
-still has of it, with the same tokens.
+Every step reads up to STEP_TOKENS tokens of up to MOST_SEQUENCES requests: one of each that generates, and
+chunks of prompts beside them. A request that runs alone has drafts verified. Requests begin in the order
+they came, as soon as there are pages for their prompts. When pages run out, the youngest request gives up
+its own; it goes on later, from what the cache still has of it, with the same tokens.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -39,14 +39,13 @@ class Scheduler:
         self._admit()
         parts = self._scheduled()
         try:
-            logits = self._read(parts)
+            logits = self._read([*parts.values()])
         except EngineError as error:
             self._fail(error)
             return
-        for request, part in parts.items():
-            part.sequence.advance(request.tokens[part.start : part.start + part.count])
-            if part.wanted:
-                self._sample(request, next(logits))
+        for (request, part), rows in zip(parts.items(), logits, strict=True):
+            true = self._sample(request, rows, part.draft) if part.wanted else 0
+            part.sequence.advance(part.tokens[: len(part.tokens) - len(part.draft) + true])
         self._retire()
 
     def _retire(self) -> None:
@@ -72,9 +71,15 @@ class Scheduler:
         """What each request reads in this step; the pages for it are taken."""
         parts = {}
         for request, count in self._shares():
-            if request in self._running and self._has_pages(request, count):
+            if request not in self._running:
+                continue
+            start = len(request.tokens) - request.unread
+            tokens, last = request.tokens[start : start + count], count == request.unread
+            alone = last and len(self._running) == 1
+            draft = request.draft(STEP_TOKENS - count) if alone else []
+            if self._has_pages(request, count + len(draft)):
                 assert request.sequence is not None
-                parts[request] = Part(request.sequence, count, wanted=int(count == request.unread))
+                parts[request] = Part(request.sequence, tokens + draft, (1 + len(draft)) * last)
         return parts
 
     def _shares(self) -> Iterator[tuple[Request, int]]:
@@ -97,26 +102,26 @@ class Scheduler:
                 return False
         return True
 
-    def _read(self, parts: dict[Request, Part]) -> Iterator[Tensor]:
-        """The logits that are wanted, one row [V] after the other."""
+    def _read(self, parts: Sequence[Part]) -> Sequence[Tensor]:
+        """The logits that each part wants, [wanted, V]."""
         if not parts:
-            return iter(())
-        tokens = [request.tokens[part.start : part.start + part.count] for request, part in parts.items()]
-        read = torch.tensor([token for some in tokens for token in some], device=self._model.device)
+            return ()
+        tokens = torch.tensor([token for part in parts for token in part.tokens], device=self._model.device)
         try:
-            logits = self._model(read, Batch(self._cache, [*parts.values()]))
+            logits = self._model(tokens, Batch(self._cache, parts))
         except RuntimeError as error:
             reason = str(error).partition("\n")[0]
             raise EngineError(f"a model step failed ({reason}); try again with a shorter context") from error
         if not logits.amax(-1).isfinite().all():
             raise EngineError("the model computed no finite logits; download its weights again")
-        return iter(logits)
+        return logits.split([part.wanted for part in parts])
 
-    def _sample(self, request: Request, logits: Tensor) -> None:
+    def _sample(self, request: Request, logits: Tensor, draft: Sequence[int]) -> int:
         try:
-            request.take(logits)
+            return request.take(logits, draft)
         except Exception as error:  # whatever its grammar raises ends this request and no other
             request.fail(error)
+            return 0
 
     def _fail(self, error: EngineError) -> None:
         """End all that run, and forget what they have read."""

@@ -36,7 +36,7 @@ def step(model: Transformer, cache: PagedCache, *news: tuple[CachedSequence, lis
     """Read new tokens of each sequence; the logits after all of them."""
     for sequence, tokens in news:
         assert sequence.extend(len(tokens))
-    parts = [Part(sequence, len(tokens), len(tokens)) for sequence, tokens in news]
+    parts = [Part(sequence, tokens, len(tokens)) for sequence, tokens in news]
     logits = model(torch.tensor([t for _, tokens in news for t in tokens]), Batch(cache, parts))
     for sequence, tokens in news:
         sequence.advance(tokens)
