@@ -54,8 +54,8 @@ def pack(blocks: Tensor, scales: Tensor) -> PackedMatrix:
     words = words.to(torch.uint32)
     both = scales.contiguous().view(torch.uint16)[..., 0]
     return PackedMatrix(
-        _groups_first(words.view(torch.int32)).view(torch.uint32),
-        _groups_first(both.view(torch.int16)).view(torch.uint16),
+        _swapped(words.view(torch.int32)).view(torch.uint32),
+        _swapped(both.view(torch.int16)).view(torch.uint16),
         rows,
         count * BLOCK,
     )
@@ -69,10 +69,10 @@ def unpack(matrix: PackedMatrix) -> tuple[Tensor, Tensor]:
     for pair, (sign, code) in enumerate(HOMES):
         low, high = ((words >> (sign + shift) & 1) << 3 | words >> (code + shift) & 7 for shift in (0, 16))
         bytes_[..., pair, :] = low | high << 4
-    scales = matrix.scales.view(torch.int16).transpose(1, 2).contiguous().view(torch.uint8)
+    scales = _swapped(matrix.scales.view(torch.int16)).view(torch.uint8)
     count = matrix.columns // BLOCK
     return bytes_.view(experts, rows, 2 * groups, 16)[:, :, :count], scales[:, :, :count]
 
 
-def _groups_first(tensor: Tensor) -> Tensor:
-    return tensor.transpose(1, 2).contiguous()
+def _swapped(tensor: Tensor) -> Tensor:
+    return tensor.transpose(1, 2).clone(memory_format=torch.contiguous_format)

@@ -36,6 +36,7 @@ class Record:
 
 
 _record: ContextVar[Record | None] = ContextVar("record", default=None)
+_dependent: ContextVar[bool] = ContextVar("dependent", default=True)
 
 
 @contextmanager
@@ -47,6 +48,16 @@ def recording(backend: str) -> Iterator[list[Launch]]:
         yield record.launches
     finally:
         _record.reset(token)
+
+
+@contextmanager
+def one_after_another() -> Iterator[None]:
+    """Start each kernel when the one before has ended, to measure what dependent launches gain."""
+    token = _dependent.set(False)
+    try:
+        yield
+    finally:
+        _dependent.reset(token)
 
 
 def on_amd() -> bool:
@@ -73,7 +84,7 @@ def launch(
         record.launches.append(Launch(kernel, grid, arguments, constants, num_warps, num_stages))
     elif INTERPRETED:
         kernel[grid](*arguments, DEPENDENT=False, **constants)
-    elif _starts_dependents():
+    elif _dependent.get() and starts_dependents():
         options = {"num_warps": num_warps, "num_stages": num_stages, "launch_pdl": True}
         kernel[grid](*arguments, DEPENDENT=True, **options, **constants)
     else:
@@ -81,7 +92,8 @@ def launch(
 
 
 @cache
-def _starts_dependents() -> bool:
+def starts_dependents() -> bool:
+    """Whether the device can start a kernel while the one before it drains."""
     return torch.version.hip is None and torch.cuda.get_device_capability() >= (9, 0)
 
 
