@@ -140,7 +140,7 @@ def check(options: argparse.Namespace) -> int:
             layers = list(_layers(options))
         document = {"device": asdict(device), "layers": [asdict(layer) for layer in layers]}
     if not rows:
-        raise UsageError(f"no kernel has {options.only!r} in its name; leave --only out to see them all")
+        raise UsageError("these options choose no kernel; leave --only, --model and --batch out to see all")
     if options.json is not None:
         document |= {"arguments": sys.argv[1:], "kernels": [asdict(row) for row in rows]}
         _write(options.json, json.dumps(document, indent=1) + "\n")

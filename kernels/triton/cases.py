@@ -16,15 +16,20 @@ from harmony.kernels.attention import attention
 from harmony.kernels.mxfp4 import dequantize
 from harmony.kernels.packed import PackedMatrix
 from harmony.kernels.rms_norm import rms_norm
+from harmony.kernels.rope import rotate, rotation
 from harmony.kernels.swiglu import swiglu
 from harmony.kernels.triton.decode_attention import PAGE, decode_attention
-from harmony.kernels.triton.dense_matvec import MOST_TOKENS, dense
-from harmony.kernels.triton.expert_matvec import expert_down, expert_up
+from harmony.kernels.triton.dense_matvec import dense
+from harmony.kernels.triton.expert_matvec import MOST_TOKENS, expert_down, expert_up
 from harmony.kernels.triton.packing import pack
+from harmony.kernels.triton.prefill_attention import prefill_attention
+from harmony.kernels.triton.qkv import qkv
+from harmony.kernels.triton.router import route
 from harmony.kernels.triton.sampling import sample
+from harmony.kernels.triton.unembedding import unembed_sample
 
 EPS = 1e-5
-BFLOAT16, FLOAT16, FLOAT32 = 2**-8, 2**-10, 1e-5  # relative errors of results with operands of these types
+BFLOAT16, FLOAT16, FLOAT32 = 2**-8, 2**-10, 2**-14  # relative errors of sums of products of these types
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,7 @@ class Sizes:
     vocabulary: int = 201088
     window: int = 128
     context: int = 8192
+    chunk: int = 2048
     packed_experts: int = 8
     outgrown: int = 256 << 20
 
@@ -59,9 +65,10 @@ SMALL = Sizes(
     heads=4,
     kv_heads=2,
     head_dim=16,
-    vocabulary=4200,
+    vocabulary=300,
     window=70,
     context=150,
+    chunk=20,
     packed_experts=2,
     outgrown=0,
 )
@@ -91,23 +98,25 @@ class Case:
 
 def cases(sizes: Sizes, batch: int) -> Mapping[str, Callable[[], Case]]:
     """The kernels that run for `batch` sequences, by name; each is made when called, on torch's device."""
-    qkv, heads = (sizes.heads + 2 * sizes.kv_heads) * sizes.head_dim, sizes.heads * sizes.head_dim
     few = {
-        "dense qkv": partial(product, batch, sizes, qkv, sizes.hidden, normed=True),
-        "dense out": partial(product, batch, sizes, sizes.hidden, heads, normed=False),
         "expert_up": partial(up, batch, sizes),
         "expert_down": partial(down, batch, sizes),
     }
     any_number = {
+        "qkv": partial(queries, batch, sizes),
+        "dense out": partial(out, batch, sizes),
+        "router": partial(router, batch, sizes),
         "decode attention": partial(decode, batch, sizes, None),
         "decode attention, window": partial(decode, batch, sizes, sizes.window),
         "sample": partial(draw, batch, sizes),
+        "unembed_sample": partial(unembed, batch, sizes),
     }
-    return (
-        ({"repack": partial(repack, sizes)} if batch == 1 else {})
-        | (few if batch <= MOST_TOKENS else {})
-        | any_number
-    )
+    alone = {
+        "repack": partial(repack, sizes),
+        "prefill attention": partial(prefill, sizes, None),
+        "prefill attention, window": partial(prefill, sizes, sizes.window),
+    }
+    return (alone if batch == 1 else {}) | (few if batch <= MOST_TOKENS else {}) | any_number
 
 
 def bf16(*shape: int) -> Tensor:
@@ -140,22 +149,61 @@ def repack(sizes: Sizes) -> Case:
     return Case(run, exact, 0.0, 2 * (source.numel() + scales.numel()))
 
 
-def product(batch: int, sizes: Sizes, rows: int, columns: int, *, normed: bool) -> Case:
-    matrix, bias = weights(rows, columns, sizes), bf16(rows)
-    x = bf16(batch, columns)
-    norm = torch.rand(columns) if normed else None
-    residual = None if normed else bf16(batch, rows)
+def queries(batch: int, sizes: Sizes) -> Case:
+    heads, kv_heads, dim = sizes.heads, sizes.kv_heads, sizes.head_dim
+    rows = (heads + 2 * kv_heads) * dim
+    matrix, bias = weights(rows, sizes.hidden, sizes), bf16(rows)
+    x, norm = torch.randn(batch, sizes.hidden), torch.rand(sizes.hidden)
+    cos, sin = rotation(torch.arange(batch) * 1000, torch.logspace(0, -5, dim // 2), 1.3)
+    keys, values, table = paged(batch, sizes)
+    slots = table[:, 0] * PAGE + torch.arange(batch, dtype=torch.int32) % PAGE
 
     def run(step: int) -> Tensor:
-        return dense(x, matrix[step % len(matrix)], bias, norm=norm, eps=EPS, residual=residual)
+        q = qkv(x, norm, matrix[step % len(matrix)], bias, cos, sin, slots, keys, values, eps=EPS)
+        if step:
+            return q
+        page, row = slots // PAGE, slots % PAGE
+        return torch.cat((q, keys[page, :, row], values[page, :, row]), dim=1)
 
     def exact() -> Tensor:
-        vectors = x.double() if norm is None else rms_norm(x.double(), norm.double(), EPS)
-        products = vectors @ matrix[0].double().T + bias.double()
-        return products if residual is None else products + residual.double()
+        products = rms_norm(x.double(), norm.double(), EPS) @ matrix[0].double().T + bias.double()
+        turned, kept = products.view(batch, -1, dim).split((heads + kv_heads, kv_heads), dim=1)
+        return torch.cat((rotate(turned, cos, sin), kept), dim=1)
 
-    moved = 2 * rows * columns + batch * (2 * columns + 4 * rows) + (0 if normed else 2 * batch * rows)
+    moved = 2 * rows * sizes.hidden + batch * (4 * sizes.hidden + 2 * rows)
+    return Case(run, exact, BFLOAT16, moved, 2 * batch * rows * sizes.hidden, decodes=True)
+
+
+def out(batch: int, sizes: Sizes) -> Case:
+    rows, columns = sizes.hidden, sizes.heads * sizes.head_dim
+    matrix, bias = weights(rows, columns, sizes), bf16(rows)
+    x, residual = bf16(batch, columns), torch.randn(batch, rows)
+
+    def run(step: int) -> Tensor:
+        return dense(x, matrix[step % len(matrix)], bias, residual=residual)
+
+    def exact() -> Tensor:
+        return x.double() @ matrix[0].double().T + bias.double() + residual.double()
+
+    moved = 2 * rows * columns + batch * (2 * columns + 8 * rows)
     return Case(run, exact, BFLOAT16, moved, 2 * batch * rows * columns, decodes=True)
+
+
+def router(batch: int, sizes: Sizes) -> Case:
+    matrix, bias = weights(sizes.experts, sizes.hidden, sizes), bf16(sizes.experts)
+    x, norm = torch.randn(batch, sizes.hidden), torch.rand(sizes.hidden)
+
+    def run(step: int) -> Tensor:
+        _, share, ids = route(x, norm, matrix[step % len(matrix)], bias, sizes.top, eps=EPS)
+        return share if step else torch.cat((share, ids), dim=1)
+
+    def exact() -> Tensor:
+        logits = rms_norm(x.double(), norm.double(), EPS) @ matrix[0].double().T + bias.double()
+        best, ids = logits.topk(sizes.top)
+        return torch.cat((best.softmax(-1), ids), dim=1)
+
+    moved = 2 * sizes.experts * sizes.hidden + batch * (6 * sizes.hidden + 8 * sizes.top)
+    return Case(run, exact, FLOAT32, moved, 2 * batch * sizes.experts * sizes.hidden, decodes=True)
 
 
 def experts_matrix(rows: int, columns: int, sizes: Sizes) -> PackedMatrix:
@@ -269,6 +317,26 @@ def decode(batch: int, sizes: Sizes, window: int | None) -> Case:
     return Case(run, exact, BFLOAT16, moved, operations, decodes=True)
 
 
+def prefill(sizes: Sizes, window: int | None) -> Case:
+    """The last chunk of a prompt, after a cached prefix."""
+    keys, values, table = paged(1, sizes)
+    new, length = sizes.chunk, sizes.context
+    q, sinks = bf16(new, sizes.heads, sizes.head_dim), torch.randn(sizes.heads)
+    starts = torch.tensor([0, new], dtype=torch.int32)
+    lengths = torch.tensor([length], dtype=torch.int32)
+
+    def run(step: int) -> Tensor:
+        return prefill_attention(q, keys, values, table, starts, lengths, sinks, longest=new, window=window)
+
+    def exact() -> Tensor:
+        k, v = sequence(keys, table[0], length), sequence(values, table[0], length)
+        return attention(q.double(), k, v, sinks, window=window)
+
+    seen = sum(min(position + 1, window or length) for position in range(length - new, length))
+    moved = 2 * sizes.head_dim * (2 * new * sizes.heads + 2 * length * sizes.kv_heads)
+    return Case(run, exact, BFLOAT16, moved, 4 * seen * sizes.heads * sizes.head_dim)
+
+
 def draw(batch: int, sizes: Sizes) -> Case:
     logits, seeds = torch.randn(batch, sizes.vocabulary), torch.arange(batch)
     mask = torch.randint(-(2**31), 2**31, (batch, -(-sizes.vocabulary // 32)), dtype=torch.int32)
@@ -281,6 +349,22 @@ def draw(batch: int, sizes: Sizes) -> Case:
         return logits.where(allowed_tokens(mask, sizes.vocabulary), float("-inf")).argmax(-1).double()
 
     return Case(run, exact, 0.0, logits.nbytes + mask.nbytes)
+
+
+def unembed(batch: int, sizes: Sizes) -> Case:
+    matrix = weights(sizes.vocabulary, sizes.hidden, sizes)
+    x, norm = torch.randn(batch, sizes.hidden), torch.rand(sizes.hidden)
+    seeds, greedy = torch.arange(batch), torch.zeros(batch)
+    wanted = torch.randint(sizes.vocabulary, (batch,))
+    x += 3 * matrix[0, wanted].float() * sizes.hidden**0.5 / norm.clamp(min=0.1)
+
+    def run(step: int) -> Tensor:
+        return unembed_sample(x, norm, matrix[step % len(matrix)], greedy, seeds, eps=EPS)
+
+    def exact() -> Tensor:
+        return (rms_norm(x.double(), norm.double(), EPS) @ matrix[0].double().T).argmax(-1).double()
+
+    return Case(run, exact, 0.0, matrix[0].nbytes + x.nbytes, 2 * batch * matrix[0].numel())
 
 
 def allowed_tokens(mask: Tensor, vocabulary: int) -> Tensor:

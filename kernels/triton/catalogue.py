@@ -8,7 +8,11 @@ from harmony.kernels.triton.dense_matvec import dense
 from harmony.kernels.triton.expert_matvec import DOWN_ROWS, UP_ROWS, expert_down, expert_up
 from harmony.kernels.triton.launch import Launch, recording
 from harmony.kernels.triton.packing import pack
+from harmony.kernels.triton.prefill_attention import prefill_attention
+from harmony.kernels.triton.qkv import qkv
+from harmony.kernels.triton.router import route
 from harmony.kernels.triton.sampling import sample
+from harmony.kernels.triton.unembedding import unembed_sample
 
 HIDDEN = WIDTH = 2880
 EXPERTS, TOP = 32, 4
@@ -43,18 +47,27 @@ def launches(backend: str) -> dict[str, Launch]:
             named(f"expert_up{suffix}")
             expert_down(activations, ids, weights, down, bias(HIDDEN), torch.empty(n, HIDDEN))
             named(f"expert_down{suffix}")
-        x, qkv, out = torch.empty(1, HIDDEN), bf16(5120, HIDDEN), bf16(HIDDEN, 4096)
-        dense(x, qkv, bf16(5120), norm=torch.empty(HIDDEN))
-        named("dense qkv")
-        dense(bf16(1, 4096), out, bf16(HIDDEN), residual=x)
+        x, norm, cache = torch.empty(1, HIDDEN), torch.empty(HIDDEN), bf16(1024, 8, PAGE, 64)
+        angles, slots = torch.empty(1, 32), torch.empty(1, dtype=torch.int32)
+        qkv(x, norm, bf16(5120, HIDDEN), bf16(5120), angles, angles, slots, cache, cache)
+        named("qkv")
+        dense(bf16(1, 4096), bf16(HIDDEN, 4096), bf16(HIDDEN), residual=x)
         named("dense out")
-        cache = bf16(1024, 8, PAGE, 64)
+        route(x, norm, bf16(EXPERTS, HIDDEN), bf16(EXPERTS), TOP)
+        names.extend(["router", "router choice"])
         table, lengths = torch.empty(1, 1024, dtype=torch.int32), torch.empty(1, dtype=torch.int32)
         decode_attention(bf16(1, 64, 64), cache, cache, table, lengths, torch.empty(64), window=None)
         names.extend(["decode_attention", "decode_attention sum"])
+        starts, chunk = torch.empty(2, dtype=torch.int32), bf16(2048, 64, 64)
+        prefill_attention(
+            chunk, cache, cache, table, starts, lengths, torch.empty(64), longest=2048, window=None
+        )
+        named("prefill_attention")
         seeds, mask = torch.empty(1, dtype=torch.int64), torch.empty(1, 6284, dtype=torch.int32)
         sample(torch.empty(1, 201088), torch.empty(1), seeds, mask)
         names.extend(["sample", "sample best"])
+        unembed_sample(x, norm, bf16(201088, HIDDEN), torch.empty(1), seeds, mask)
+        names.extend(["unembed_sample", "unembed_sample best"])
     return dict(zip(names, record, strict=True))
 
 

@@ -1,7 +1,8 @@
-"""A dense matrix times up to eight vectors, which may be normalised first and added to afterwards.
+"""A dense matrix times a few vectors, which may be normalised first and added to afterwards.
 
 A program takes sixteen rows, and each of its four warps every fourth run of 64 columns; their sums are
 added in a fixed order. The root mean square is a factor of the whole row, so it is applied at the end.
+Programs of the same rows for the next eight vectors follow at once, so the matrix is read from memory once.
 """
 
 import torch
@@ -11,8 +12,45 @@ from torch import Tensor
 
 from harmony.kernels.triton.launch import launch, on_amd, operand
 
-MOST_TOKENS = 8
 ROWS, PARTS, COLUMNS = 16, 4, 64
+
+
+@triton.jit
+def row_products(
+    x,  # [tokens, K]
+    norm,  # float32 [K] or None
+    weight,  # [rows, K]
+    row,  # [ROWS], in any order
+    rows,
+    token,  # [TOKENS]
+    tokens,
+    eps,
+    K: tl.constexpr,
+    OPERAND: tl.constexpr,
+    PARTS: tl.constexpr,
+    COLUMNS: tl.constexpr,
+):
+    """Products of each `row` with each vector, normalised if `norm` is given: float32 [ROWS, TOKENS]."""
+    ROWS: tl.constexpr = row.shape[0]
+    TOKENS: tl.constexpr = token.shape[0]
+    column = tl.arange(0, PARTS)[:, None] * COLUMNS + tl.arange(0, COLUMNS)[None, :]
+    start = weight + row.to(tl.int64)[None, :, None] * K
+    total = tl.zeros([PARTS, ROWS, TOKENS], dtype=tl.float32)
+    squares = tl.zeros([PARTS, TOKENS], dtype=tl.float32)
+    for first in tl.range(0, K, PARTS * COLUMNS):
+        k = first + column
+        inside = k < K
+        w = tl.load(start + k[:, None, :], mask=inside[:, None, :] & (row < rows)[None, :, None], other=0.0)
+        seen = inside[:, :, None] & (token < tokens)[None, None, :]
+        value = tl.load(x + token[None, None, :] * K + k[:, :, None], mask=seen, other=0.0).to(tl.float32)
+        if norm is not None:
+            squares += tl.sum(value * value, 1)
+            value *= tl.load(norm + k, mask=inside, other=0.0)[:, :, None]
+        total = tl.dot(w.to(OPERAND), value.to(OPERAND), total, input_precision="ieee")
+    sums = tl.sum(total, 0)
+    if norm is not None:
+        sums *= tl.rsqrt(tl.sum(squares, 0) / K + eps)[None, :]
+    return sums
 
 
 @triton.jit
@@ -37,25 +75,9 @@ def dense_kernel(
     if DEPENDENT:
         tl.extra.cuda.gdc_wait()
         tl.extra.cuda.gdc_launch_dependents()
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
-    token = tl.arange(0, TOKENS)
-    column = tl.arange(0, PARTS)[:, None] * COLUMNS + tl.arange(0, COLUMNS)[None, :]
-    start = weight + row.to(tl.int64)[None, :, None] * K
-    total = tl.zeros([PARTS, ROWS, TOKENS], dtype=tl.float32)
-    squares = tl.zeros([PARTS, TOKENS], dtype=tl.float32)
-    for first in tl.range(0, K, PARTS * COLUMNS):
-        k = first + column
-        inside = k < K
-        w = tl.load(start + k[:, None, :], mask=inside[:, None, :] & (row < rows)[None, :, None], other=0.0)
-        seen = inside[:, :, None] & (token < tokens)[None, None, :]
-        value = tl.load(x + token[None, None, :] * K + k[:, :, None], mask=seen, other=0.0).to(tl.float32)
-        if norm is not None:
-            squares += tl.sum(value * value, 1)
-            value *= tl.load(norm + k, mask=inside, other=0.0)[:, :, None]
-        total = tl.dot(w.to(OPERAND), value.to(OPERAND), total, input_precision="ieee")
-    sums = tl.sum(total, 0)
-    if norm is not None:
-        sums *= tl.rsqrt(tl.sum(squares, 0) / K + eps)[None, :]
+    token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
+    row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
+    sums = row_products(x, norm, weight, row, rows, token, tokens, eps, K, OPERAND, PARTS, COLUMNS)
     if bias is not None:
         sums += tl.load(bias + row, mask=row < rows, other=0.0).to(tl.float32)[:, None]
     target = token[None, :] * rows + row[:, None]
@@ -75,18 +97,17 @@ def dense(
     residual: Tensor | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """residual + weight . rms_norm(x, norm, eps) + bias for `x` [n <= 8, K] and `weight` [rows, K].
+    """residual + weight . rms_norm(x, norm, eps) + bias for `x` [n, K] and `weight` [rows, K].
 
     `norm` float32 [K], `bias` [rows] and `residual` [n, rows] may be left out. Sums are float32, the result
     [n, rows] has the given `dtype`.
     """
     tokens, columns = x.shape
-    assert tokens <= MOST_TOKENS, x.shape
     rows = len(weight)
     out = torch.empty(tokens, rows, dtype=dtype, device=x.device)
     launch(
         dense_kernel,
-        (triton.cdiv(rows, ROWS),),
+        (triton.cdiv(tokens, tile_tokens()), triton.cdiv(rows, ROWS)),
         x,
         norm,
         weight,
@@ -101,7 +122,12 @@ def dense(
         ROWS=ROWS,
         PARTS=PARTS,
         COLUMNS=COLUMNS,
-        TOKENS=16 if on_amd() else MOST_TOKENS,
+        TOKENS=tile_tokens(),
         num_stages=4,
     )
     return out
+
+
+def tile_tokens() -> int:
+    """Vectors of a program: the fewest columns of a matrix product."""
+    return 16 if on_amd() else 8

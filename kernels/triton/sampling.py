@@ -16,6 +16,13 @@ TILE = 4096
 
 
 @triton.jit
+def with_noise(logit, temperature, seed, token):
+    """A logit plus Gumbel noise times the temperature: the largest is a draw from the softmax."""
+    uniform = tl.maximum(tl.rand(seed, token), 1e-10)
+    return logit - temperature * tl.log(-tl.log(uniform))
+
+
+@triton.jit
 def tile_kernel(
     logits,  # float32 [B, V]
     mask,  # int32 [B, words] or None: bit t % 32 of word t // 32 allows token t
@@ -39,8 +46,7 @@ def tile_kernel(
         word = tl.load(mask + sequence * words + token // 32, mask=allowed, other=0)
         allowed = allowed & (((word >> (token % 32)) & 1) != 0)
     logit = tl.load(logits + sequence * vocabulary + token, mask=allowed, other=float("-inf"))
-    uniform = tl.maximum(tl.rand(tl.load(seeds + sequence), token), 1e-10)
-    noisy = logit - tl.load(temperatures + sequence) * tl.log(-tl.log(uniform))
+    noisy = with_noise(logit, tl.load(temperatures + sequence), tl.load(seeds + sequence), token)
     noisy = tl.where(allowed, noisy, float("-inf"))
     highest = tl.max(noisy, 0)
     first = tl.min(tl.where(noisy == highest, token, vocabulary), 0)
@@ -49,7 +55,14 @@ def tile_kernel(
 
 
 @triton.jit
-def best_kernel(best, tokens, out, tiles, POOL: tl.constexpr, DEPENDENT: tl.constexpr):
+def best_kernel(
+    best,  # float32 [B, tiles]
+    tokens,  # int32 [B, tiles]
+    out,  # int32 [B]
+    tiles,
+    POOL: tl.constexpr,
+    DEPENDENT: tl.constexpr,
+):
     if DEPENDENT:
         tl.extra.cuda.gdc_wait()
         tl.extra.cuda.gdc_launch_dependents()
@@ -71,9 +84,15 @@ def sample(logits: Tensor, temperatures: Tensor, seeds: Tensor, mask: Tensor | N
     tiles = triton.cdiv(vocabulary, TILE)
     best = torch.empty(batch, tiles, dtype=torch.float32, device=logits.device)
     tokens = torch.empty(batch, tiles, dtype=torch.int32, device=logits.device)
-    out = torch.empty(batch, dtype=torch.int32, device=logits.device)
     words = 0 if mask is None else mask.shape[1]
     arguments = (logits, mask, temperatures, seeds, best, tokens, vocabulary, words)
     launch(tile_kernel, (batch, tiles), *arguments, TILES=tiles, TILE=TILE, num_warps=8)
+    return best_of(best, tokens)
+
+
+def best_of(best: Tensor, tokens: Tensor) -> Tensor:
+    """The token, of `tokens` int32 [B, tiles], that has the largest of `best` float32 in its row."""
+    batch, tiles = best.shape
+    out = torch.empty(batch, dtype=torch.int32, device=best.device)
     launch(best_kernel, (batch,), best, tokens, out, tiles, POOL=triton.next_power_of_2(tiles))
     return out

@@ -9,7 +9,9 @@ from harmony.kernels.triton.dense_matvec import dense
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("full", [False, True])
-@pytest.mark.parametrize(("tokens", "rows", "columns"), [(1, 16, 64), (3, 37, 330), (8, 33, 720)])
+@pytest.mark.parametrize(
+    ("tokens", "rows", "columns"), [(1, 16, 64), (3, 37, 330), (8, 33, 720), (11, 20, 96)]
+)
 def test_agrees_with_float64(tokens: int, rows: int, columns: int, full: bool, dtype: torch.dtype) -> None:
     """With and without norm, bias and residual, in both dtypes of a checkpoint and with ragged tiles."""
     x, weight = torch.randn(tokens, columns).to(dtype), torch.randn(rows, columns).to(dtype)
