@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from harmony.kernels import cpu
+
 MOST_SCORES = 1 << 24  # float32 scores of one pass: 64 MiB
 
 
@@ -20,6 +22,10 @@ def attention(
     n, m = len(queries), len(keys)
     assert n <= m == len(values), (queries.shape, keys.shape, values.shape)
     assert queries.shape[1] % keys.shape[1] == 0, (queries.shape, keys.shape)
+    if cpu.serves(queries) and n <= cpu.FEW_ROWS:
+        from harmony.kernels.cpu.attention import attention as on_cpu
+
+        return on_cpu(queries, keys, values, sinks.float(), window)
     q, k, v, sink = queries.float(), keys.float(), values.float(), sinks.float()
     rows = max(1, MOST_SCORES // (queries.shape[1] * m))
     passes = [

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from harmony.kernels import cpu
 from harmony.kernels.mxfp4 import dequantize
 from harmony.kernels.packed import PackedMatrix, pack
 from harmony.kernels.swiglu import swiglu
@@ -73,6 +74,10 @@ def moe(x: Tensor, weights: Tensor, ids: Tensor, experts: Experts | PackedExpert
         from harmony.kernels.triton.moe import moe as in_triton
 
         return in_triton(x, weights, ids, experts)
+    if cpu.serves(x):
+        from harmony.kernels.cpu.moe import moe as on_cpu
+
+        return on_cpu(x, weights, ids, experts)
     total = torch.zeros(x.shape, dtype=torch.float32, device=x.device)
     for expert in torch.unique(ids).tolist():
         rows, slots = torch.where(ids == expert)

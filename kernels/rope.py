@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor
 
+from harmony.kernels import cpu
+
 
 def yarn_frequencies(
     head_dim: int, *, theta: float, factor: float, initial_context: int, alpha: float, beta: float
@@ -43,6 +45,10 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
     Dimension i is paired with i + D / 2; the result has the dtype of `x`.
     """
+    if cpu.serves(x):
+        from harmony.kernels.cpu.elementwise import rotate as on_cpu
+
+        return on_cpu(x, cos, sin)
     first, second = x.float().chunk(2, dim=-1)
     cos, sin = cos[:, None], sin[:, None]
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1).to(x.dtype)

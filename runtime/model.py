@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from harmony.kernels.linear import linear
 from harmony.kernels.moe import Experts, moe, route
 from harmony.kernels.rms_norm import rms_norm
 from harmony.kernels.rope import rotate, rotation, yarn_concentration, yarn_frequencies
@@ -31,11 +32,11 @@ class AttentionBlock:
 
     def __call__(self, x: Tensor, cos: Tensor, sin: Tensor, cache: CacheLayer) -> Tensor:
         t = rms_norm(x, self.norm, self.eps)
-        qkv = F.linear(t, self.qkv_weight, self.qkv_bias).view(len(x), -1, self.head_dim)
+        qkv = linear(t, self.qkv_weight, self.qkv_bias).view(len(x), -1, self.head_dim)
         q, k, v = torch.split(qkv, [self.heads, self.kv_heads, self.kv_heads], dim=1)
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         t = cache.attend(q, k, v, self.sinks)
-        return x + F.linear(t.flatten(1), self.out_weight, self.out_bias)
+        return x + linear(t.flatten(1), self.out_weight, self.out_bias)
 
 
 class MoEBlock:
@@ -115,4 +116,4 @@ class Transformer:
         for (attend, mix), layer in zip(self.blocks, cache.layers, strict=True):
             x = mix(attend(x, cos, sin, layer))
         x = rms_norm(x if all_positions else x[cache.wanted], self.norm, self.config.rms_norm_eps)
-        return F.linear(x, self.unembedding).float()
+        return linear(torch.atleast_2d(x), self.unembedding).float().view(*x.shape[:-1], -1)

@@ -1,0 +1,60 @@
+"""What touches each number once: RMS normalisation and rotation, in one pass each."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harmony.kernels.cpu import bfloat16
+from harmony.kernels.cpu.compiling import kernel
+from harmony.kernels.cpu.llvm import load_f32
+from harmony.kernels.cpu.pool import compute
+
+
+def rms_norm(x: Tensor, scale: Tensor, eps: float) -> Tensor:
+    """What `harmony.kernels.rms_norm.rms_norm` computes, on bfloat16 `x` and float32 `scale`."""
+    x, out = x.contiguous(), torch.empty(x.shape, dtype=x.dtype)
+    width = x.shape[-1]
+    compute(_rms_norm, x.numel() // width, x, scale, torch.tensor(eps), out, width)
+    return out
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """What `harmony.kernels.rope.rotate` computes, on bfloat16 `x` and float32 `cos` and `sin`."""
+    x, out = x.contiguous(), torch.empty(x.shape, dtype=x.dtype)
+    compute(_rotate, len(x), x, cos, sin, out, x.shape[1], x.shape[2] // 2)
+    return out
+
+
+@kernel
+def _rms_norm(arguments, first, last):
+    x, scale, eps, out, width = arguments[0], arguments[1], arguments[2], arguments[3], arguments[4]
+    for row in range(first, last):
+        squares = np.float32(0)
+        for index in range(row * width, (row + 1) * width):
+            squares += bfloat16.load(x, index) ** 2
+        factor = np.float32(1 / math.sqrt(squares / np.float32(width) + load_f32(eps)))
+        for index in range(width):
+            normal = bfloat16.load(x, row * width + index) * factor
+            bfloat16.store(out, row * width + index, normal * load_f32(scale + 4 * index))
+
+
+@kernel
+def _rotate(arguments, first, last):
+    x, cos, sin, out, heads, half = (
+        arguments[0],
+        arguments[1],
+        arguments[2],
+        arguments[3],
+        arguments[4],
+        arguments[5],
+    )
+    for token in range(first, last):
+        for head in range(token * heads, (token + 1) * heads):
+            for index in range(half):
+                c, s = load_f32(cos + 4 * (token * half + index)), load_f32(sin + 4 * (token * half + index))
+                place = head * 2 * half + index
+                a, b = bfloat16.load(x, place), bfloat16.load(x, place + half)
+                bfloat16.store(out, place, a * c - b * s)
+                bfloat16.store(out, place + half, b * c + a * s)

@@ -1,0 +1,135 @@
+"""Experts on their packed weights: row by row for a few tokens, in unpacked tiles for many."""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numba import njit
+from torch import Tensor
+
+from harmony.kernels.cpu import bfloat16
+from harmony.kernels.cpu.compiling import kernel
+from harmony.kernels.cpu.llvm import load_f32, load_i64, load_u16, store_f32
+from harmony.kernels.cpu.mxfp4 import SIZE, TABLE, dot, padded, put, stored, unpack
+from harmony.kernels.cpu.pool import compute, pool
+from harmony.kernels.moe import Experts
+from harmony.kernels.swiglu import swiglu
+
+FEW = 4  # tokens of one expert, on average, up to which rows are multiplied without being unpacked
+TILE = 256  # unpacked rows: 1.5 MB at a width of 2880
+
+
+def moe(x: Tensor, weights: Tensor, ids: Tensor, experts: Experts) -> Tensor:
+    """What `harmony.kernels.moe.moe` computes, on bfloat16 `x` [n, H]."""
+    n, top_k = ids.shape
+    order = ids.flatten().argsort(stable=True)
+    chosen, counts = ids.flatten()[order].unique_consecutive(return_counts=True)
+    ends = counts.cumsum(0)
+    rows = order // top_k
+    outputs = (_row_by_row if len(order) <= FEW * len(chosen) else _in_tiles)(x, rows, chosen, ends, experts)
+    scattered = torch.empty_like(outputs).index_copy_(0, order, outputs)
+    return (scattered.view(n, top_k, -1) * weights[..., None]).sum(1).to(x.dtype)
+
+
+def _row_by_row(x: Tensor, rows: Tensor, chosen: Tensor, ends: Tensor, experts: Experts) -> Tensor:
+    """The outputs float32 [m, H] of m rows of `x`; those before ends[i] and the last are of chosen[i]."""
+    hidden, width = x.shape[1], experts.down_blocks.shape[2] * 32
+    vectors, activated = stored(len(x), hidden), stored(len(rows), width)
+    outputs = torch.empty(len(rows), hidden)
+    shape = torch.tensor([experts.alpha, experts.limit])
+    compute(_store, len(x), x, vectors, hidden, padded(hidden))
+    pool().run(
+        _up, len(chosen) * width,
+        experts.up_blocks, experts.up_scales, experts.up_bias.to(x.dtype), TABLE, chosen, ends, rows,
+        vectors, activated, shape, hidden, width, padded(hidden), padded(width),
+    )  # fmt: skip
+    pool().run(
+        _down, len(chosen) * hidden,
+        experts.down_blocks, experts.down_scales, experts.down_bias.to(x.dtype), TABLE, chosen, ends,
+        activated, outputs, width, hidden, padded(width),
+    )  # fmt: skip
+    return outputs
+
+
+def _in_tiles(x: Tensor, rows: Tensor, chosen: Tensor, ends: Tensor, experts: Experts) -> Tensor:
+    """The same, by matrix products in bfloat16 with some rows of an expert at a time."""
+    outputs = torch.empty(len(rows), x.shape[1])
+    first = 0
+    for expert, end in zip(chosen.tolist(), ends.tolist(), strict=True):
+        up = _product(x[rows[first:end]], experts.up_blocks[expert], experts.up_scales[expert])
+        hidden = swiglu(
+            up.add_(experts.up_bias[expert]).float(), alpha=experts.alpha, limit=experts.limit
+        ).to(x.dtype)
+        down = _product(hidden, experts.down_blocks[expert], experts.down_scales[expert])
+        torch.add(down, experts.down_bias[expert], out=outputs[first:end])
+        first = end
+    return outputs
+
+
+def _product(x: Tensor, blocks: Tensor, scales: Tensor) -> Tensor:
+    """`x` [m, in] times the packed rows [out, in]."""
+    result = x.new_empty(len(x), len(blocks))
+    tile = x.new_empty(TILE, x.shape[1])
+    for first in range(0, len(blocks), TILE):
+        part = slice(first, first + TILE)
+        unpacked = tile[: len(blocks[part])]
+        unpack(blocks[part], scales[part], unpacked)
+        result[:, part] = F.linear(x, unpacked)
+    return result
+
+
+@kernel
+def _store(arguments, first, last):
+    """Rows of bfloat16 as stored vectors."""
+    x, vectors, columns, width = arguments[0], arguments[1], arguments[2], arguments[3]
+    for row in range(first, last):
+        for column in range(columns):
+            bits = load_u16(x + 2 * (row * columns + column))
+            put(vectors + SIZE * row * width, column, bits)
+
+
+@njit(inline="always")
+def _swiglu(gate, up, alpha, limit):
+    gate = min(gate, limit)
+    up = min(max(up, -limit), limit)
+    return gate / (np.float32(1) + math.exp(-alpha * gate)) * (up + np.float32(1))
+
+
+@kernel
+def _up(arguments, first, last):
+    """Item i: the activation i % width of the rows of expert i // width."""
+    blocks, scales, bias, table = arguments[0], arguments[1], arguments[2], arguments[3]
+    chosen, ends, rows = arguments[4], arguments[5], arguments[6]
+    vectors, activated, shape = arguments[7], arguments[8], arguments[9]
+    hidden, width, hidden_padded, width_padded = arguments[10], arguments[11], arguments[12], arguments[13]
+    alpha, limit = load_f32(shape), load_f32(shape + 4)
+    for item in range(first, last):
+        group, column = item // width, item % width
+        gate = 2 * (load_i64(chosen + 8 * group) * width + column)
+        start = load_i64(ends + 8 * (group - 1)) if group else 0
+        for slot in range(start, load_i64(ends + 8 * group)):
+            vector = vectors + SIZE * hidden_padded * load_i64(rows + 8 * slot)
+            at, scale = blocks + gate * (hidden // 2), scales + gate * (hidden // 32)
+            a = dot(at, scale, vector, hidden, table) + bfloat16.load(bias, gate)
+            at, scale = at + hidden // 2, scale + hidden // 32
+            b = dot(at, scale, vector, hidden, table) + bfloat16.load(bias, gate + 1)
+            bits = bfloat16.rounded(np.float32(_swiglu(a, b, alpha, limit)))
+            put(activated + SIZE * width_padded * slot, column, bits)
+
+
+@kernel
+def _down(arguments, first, last):
+    """Item i: the output i % hidden of the rows of expert i // hidden."""
+    blocks, scales, bias, table = arguments[0], arguments[1], arguments[2], arguments[3]
+    chosen, ends, activated, outputs = arguments[4], arguments[5], arguments[6], arguments[7]
+    width, hidden, width_padded = arguments[8], arguments[9], arguments[10]
+    for item in range(first, last):
+        group, column = item // hidden, item % hidden
+        row = load_i64(chosen + 8 * group) * hidden + column
+        start = load_i64(ends + 8 * (group - 1)) if group else 0
+        for slot in range(start, load_i64(ends + 8 * group)):
+            vector = activated + SIZE * width_padded * slot
+            at, scale = blocks + row * (width // 2), scales + row * (width // 32)
+            total = dot(at, scale, vector, width, table) + bfloat16.load(bias, row)
+            store_f32(outputs + 4 * (slot * hidden + column), total)

@@ -1,0 +1,72 @@
+"""Every level computes the same, whatever the CPU's best one is; and what choosing one costs and says."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harmony.kernels.cpu import CHOICE, _runnable
+
+HERE = Path(__file__).parent
+
+
+def run(*command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, *command],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("level", [name for name in _runnable()[1:] if name != "torch"])
+def test_level(level: str) -> None:
+    """The other tests of this folder pass at each level below the best."""
+    files = [str(HERE / "test_mxfp4.py"), str(HERE / "test_operations.py")]
+    done = run("-m", "pytest", "-x", *files, **{CHOICE: level})
+    assert done.returncode == 0, done.stdout
+
+
+WITHOUT_NUMBA = """
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name: None if name == "numba" else find(name)
+"""
+REFERENCE = """
+import sys, torch
+from harmony.kernels import cpu, rms_norm
+rms_norm.rms_norm(torch.ones(2, 4).bfloat16(), torch.ones(4), 1e-5)
+assert cpu.level() == "torch" and not sys.modules.get("numba")
+"""
+
+
+def test_torch_needs_no_numba() -> None:
+    """At level torch the reference computes, and numba is not loaded."""
+    done = run("-c", REFERENCE, **{CHOICE: "torch"})
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_missing_numba_is_told_once() -> None:
+    """Without numba the reference computes, and one line says what would make the model fast."""
+    done = run("-c", WITHOUT_NUMBA + REFERENCE + "cpu.level()")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("pip install numba") == 1
+
+
+def test_unknown_level() -> None:
+    """A level that cannot run is an error that lists those that can."""
+    done = run("-c", "from harmony.kernels import cpu; cpu.level()", **{CHOICE: "avx1024"})
+    assert "ModelError: HARMONY_CPU_KERNELS is 'avx1024'; unset it or choose one of" in done.stderr
+
+
+def test_compiled_code_is_kept(tmp_path: Path) -> None:
+    """It lies below XDG_CACHE_HOME; where nothing can be written, kernels are compiled at each start."""
+    program = "from harmony.kernels.cpu import elementwise"
+    assert run("-c", program, XDG_CACHE_HOME=str(tmp_path)).returncode == 0
+    assert list(tmp_path.glob("gpt-oss-harmony/kernels-*/**/*.nbc"))
+    (tmp_path / "file").touch()
+    done = run("-c", program, XDG_CACHE_HOME=str(tmp_path / "file"))
+    assert done.returncode == 0, done.stderr

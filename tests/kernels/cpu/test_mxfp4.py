@@ -1,0 +1,76 @@
+"""Packed rows on the CPU against float64, at the model's real widths."""
+
+import pytest
+import torch
+from packed import exact, packed
+from torch import Tensor
+
+from harmony.kernels.cpu import moe
+from harmony.kernels.cpu.mxfp4 import TABLE, padded, stored, unpack
+from harmony.kernels.cpu.pool import compute, pool
+from harmony.kernels.mxfp4 import dequantize
+
+WIDTHS = [32, 64, 96, 128, 160, 2880, 5760]  # whole groups of four blocks, and tails of one to three
+
+
+def products(x: Tensor, blocks: Tensor, scales: Tensor) -> Tensor:
+    """Row i of `x` bfloat16 [m, in] times the matrix of expert i, float32 [m, out]."""
+    experts, hidden, width = len(x), blocks.shape[1], x.shape[1]
+    vectors, outputs = stored(experts, width), torch.empty(experts, hidden)
+    compute(moe._store, experts, x, vectors, width, padded(width))
+    bias = torch.zeros(experts, hidden, dtype=torch.bfloat16)
+    numbers = torch.arange(experts)
+    pool().run(
+        moe._down, experts * hidden, blocks, scales, bias, TABLE, numbers, numbers + 1,
+        vectors, outputs, width, hidden, padded(width),
+    )  # fmt: skip
+    return outputs
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_products_are_exact(width: int) -> None:
+    """The error is that of a float32 sum, 1e-6 of the absolute products; the last row is right, too."""
+    blocks, scales = packed(3, 40, width)
+    x = torch.randn(3, width).bfloat16()
+    weights = exact(blocks, scales)
+    ours = products(x, blocks, scales).double()
+    error = (ours - torch.einsum("ei,eoi->eo", x.double(), weights)).abs()
+    assert (error / torch.einsum("ei,eoi->eo", x.double().abs(), weights.abs())).max() < 1e-6
+
+
+@pytest.mark.parametrize("scale", [0, 1, 2, 253])
+def test_extreme_scales(scale: int) -> None:
+    """The smallest and the largest powers of two are computed with as well."""
+    blocks, scales = packed(1, 8, 160, scales=(scale, scale + 1))
+    x = torch.full((1, 160), 2.0 ** (60 if scale < 10 else -60)).bfloat16()
+    wanted = x.double() @ exact(blocks, scales)[0].T
+    assert torch.allclose(products(x, blocks, scales).double(), wanted, rtol=1e-6, atol=0)
+
+
+def test_scale_254() -> None:
+    """The last scale before NaN multiplies by 2^127."""
+    blocks = torch.full((1, 1, 1, 16), 0x11, dtype=torch.uint8)  # every value is a half
+    scales = torch.full((1, 1, 1), 254, dtype=torch.uint8)
+    x = torch.full((1, 32), 2.0**-60).bfloat16()
+    assert products(x, blocks, scales).item() == 16 * 2.0 ** (127 - 60)
+
+
+def test_nothing_is_read_behind_the_last_row() -> None:
+    """A view of the first rows gives the same whatever follows it."""
+    blocks, scales = packed(2, 4, 96)
+    x = torch.randn(1, 96).bfloat16()
+    before = products(x, blocks[:1], scales[:1])
+    blocks[1], scales[1] = 255, 255
+    assert torch.equal(products(x, blocks[:1], scales[:1]), before)
+
+
+@pytest.mark.parametrize("width", [32, 2880])
+def test_unpacking_is_that_of_the_reference(width: int) -> None:
+    """Bit by bit, at every scale, subnormal and infinite values included."""
+    blocks, scales = packed(256, width)
+    scales[:, 0] = torch.arange(256)
+    out = torch.empty(256, width, dtype=torch.bfloat16)
+    unpack(blocks, scales, out)
+    wanted = dequantize(blocks, scales)
+    assert torch.equal(out.isnan(), wanted.isnan())
+    assert torch.equal(out.nan_to_num(), wanted.nan_to_num())

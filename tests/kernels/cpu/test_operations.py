@@ -1,0 +1,84 @@
+"""The compiled operations against the torch reference in float64 and float32, at the model's real shapes."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from packed import exact, packed
+
+from harmony.kernels.attention import attention
+from harmony.kernels.cpu.attention import attention as attention_on_cpu
+from harmony.kernels.cpu.elementwise import rms_norm as rms_norm_on_cpu
+from harmony.kernels.cpu.elementwise import rotate as rotate_on_cpu
+from harmony.kernels.cpu.linear import linear
+from harmony.kernels.cpu.moe import moe as moe_on_cpu
+from harmony.kernels.moe import Experts, moe
+from harmony.kernels.mxfp4 import dequantize
+from harmony.kernels.rms_norm import rms_norm
+from harmony.kernels.rope import rotate, rotation
+
+ULP = 2**-8  # the spacing of bfloat16, relative
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(5120, 2880), (2880, 4096), (7, 33), (1, 1)])
+@pytest.mark.parametrize("n", [1, 3])
+def test_linear(rows: int, columns: int, n: int) -> None:
+    """Sums are exact but for the rounding of the result to bfloat16, at odd widths, too."""
+    x, weight = torch.randn(n, columns).bfloat16(), torch.randn(rows, columns).bfloat16()
+    bias = torch.randn(rows).bfloat16()
+    wanted = x.double() @ weight.double().T + bias.double()
+    assert torch.allclose(linear(x, weight, bias).double(), wanted, rtol=ULP, atol=1e-4)
+
+
+def test_experts() -> None:
+    """One token, a few and many, which take the two ways, agree with the float32 reference."""
+    hidden, width, count = 2880, 2880, 3
+    up = packed(count, 2 * width, hidden, scales=(119, 123))
+    down = packed(count, hidden, width, scales=(119, 123))
+    biases = torch.randn(count, 2 * width).bfloat16(), torch.randn(count, hidden).bfloat16()
+    experts = Experts(*up, biases[0], *down, biases[1], alpha=1.702, limit=7.0)
+    floats = replace(experts, up_bias=biases[0].float(), down_bias=biases[1].float())
+    for n in (1, 2, 12):
+        x, weights = torch.randn(n, hidden).bfloat16(), torch.rand(n, 2)
+        ids = torch.stack([torch.randperm(count)[:2] for _ in range(n)])
+        wanted = moe(x.float(), weights, ids, floats)
+        error = (moe_on_cpu(x, weights, ids, experts).float() - wanted).norm() / wanted.norm()
+        assert error < 2 * ULP
+
+
+@pytest.mark.parametrize("window", [None, 128])
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 300), (3, 131)])
+def test_attention(n: int, m: int, window: int | None) -> None:
+    """64 query heads share 8 key heads; sinks and window count."""
+    q, k, v = (torch.randn(size, heads, 64).bfloat16() for size, heads in ((n, 64), (m, 8), (m, 8)))
+    sinks = torch.randn(64)
+    wanted = attention(q.float(), k.float(), v.float(), sinks, window=window)
+    assert torch.allclose(attention_on_cpu(q, k, v, sinks, window).float(), wanted, rtol=ULP, atol=1e-5)
+
+
+def test_huge_sink_silences_a_head() -> None:
+    """A sink far above all logits takes the whole softmax, and nothing overflows."""
+    q, k, v = torch.randn(1, 8, 64), torch.randn(4, 1, 64), torch.randn(4, 1, 64)
+    out = attention_on_cpu(q.bfloat16(), k.bfloat16(), v.bfloat16(), torch.full((8,), 1e4), None)
+    assert out.abs().max() == 0
+
+
+def test_rms_norm() -> None:
+    """Rows are normalised one by one and rounded once, after the scale."""
+    x, scale = torch.randn(3, 2880).bfloat16() * 5, torch.randn(2880)
+    wanted = rms_norm(x.float(), scale, 1e-5)
+    assert torch.allclose(rms_norm_on_cpu(x, scale, 1e-5).float(), wanted, rtol=ULP, atol=0)
+
+
+def test_rotation() -> None:
+    """Queries of three tokens turn as in the reference, views of a larger tensor included."""
+    x = torch.randn(3, 80, 64).bfloat16()[:, 8:72]
+    cos, sin = rotation(torch.tensor([5, 6, 70000]), torch.rand(32), 1.3)
+    wanted = rotate(x.float(), cos, sin)
+    assert torch.allclose(rotate_on_cpu(x, cos, sin).float(), wanted, rtol=ULP, atol=1e-6)
+
+
+def test_weights_of_an_expert_agree_with_float64() -> None:
+    """The oracle of these tests is itself the standard's arithmetic."""
+    blocks, scales = packed(2, 64)
+    assert torch.equal(exact(blocks, scales).float(), dequantize(blocks, scales, torch.float32))
