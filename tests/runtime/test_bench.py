@@ -1,0 +1,50 @@
+"""The benchmark of the runtime runs, and its files are what they say."""
+
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from harmony.runtime.bench import flops, read_bytes, shape, write_random
+from harmony.runtime.checkpoint import Checkpoint
+from harmony.runtime.config import ModelConfig
+from harmony.runtime.llama_cpp import write_gguf
+
+PUBLISHED = shape(24, 32, 201088)
+
+
+def test_bounds_of_the_published_model() -> None:
+    """A token of gpt-oss-20b reads 3.7 GB and costs 6.06 billion operations in its linear layers."""
+    assert round(read_bytes(PUBLISHED) / 1e9, 2) == 3.71
+    assert round(flops(PUBLISHED) / 1e9, 2) == 6.05
+
+
+def test_random_checkpoint_is_complete(tmp_path: Path, config: ModelConfig) -> None:
+    """What is written loads as a checkpoint of this shape."""
+    write_random(tmp_path, config)
+    checkpoint = Checkpoint.open(tmp_path)
+    assert checkpoint.config == config
+    assert checkpoint.load(device=torch.device("cpu"), dtype=torch.bfloat16)
+
+
+def test_gguf_is_whole(tmp_path: Path, config: ModelConfig) -> None:
+    """The file counts its tensors, and is as long as they need."""
+    write_gguf(tmp_path / "model.gguf", config)
+    data = (tmp_path / "model.gguf").read_bytes()
+    magic, version, tensors, _ = struct.unpack_from("<4sIQQ", data)
+    assert (magic, version, tensors) == (b"GGUF", 3, 3 + 19 * config.num_hidden_layers)
+    assert len(data) % 32 == 0
+
+
+def test_the_benchmark_prints_its_table() -> None:
+    """At its smallest it gives a row of four cells for every figure."""
+    sizes = {"layers": 1, "experts": 4, "vocab": 64, "prompt": 12, "tokens": 2, "turns": 1, "threads": 1}
+    flags = [f"--{name}={size}" for name, size in sizes.items()]
+    command = [sys.executable, "-m", "harmony.runtime.bench", *flags]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    table = [line.strip("| ").split(" | ") for line in printed.splitlines() if line.startswith("| ")]
+    figures = " ".join(cells[0] for cells in table)
+    for figure in ("load", "first token", "resident", "memory read", "prefill", "decode"):
+        assert figure in figures
