@@ -32,7 +32,7 @@ GROUP = 128  # elements of four blocks
 ELEMENT = torch.uint16  # of a stored vector
 VALUES = np.array(MAGNITUDES, np.float32).view(np.uint32) >> 16
 TABLE = np.tile(np.concatenate((VALUES, VALUES | 0x8000)), 2).astype(np.uint16)
-AHEAD = 2048  # bytes of weights between what is computed and what is asked for
+AHEAD = 8192  # bytes of weights between what is computed and what is asked for
 
 
 @njit(inline="always")
