@@ -59,8 +59,16 @@ def route(x: Tensor, weight: Tensor, bias: Tensor, top_k: int) -> tuple[Tensor, 
     `weight` [E, H] and `bias` [E] are float32, and so is the computation. The weights are a softmax
     over the chosen experts alone, the best first.
     """
-    best, ids = torch.topk(F.linear(x.float(), weight, bias), top_k, dim=-1)
+    best, ids = torch.topk(_scores(x, weight, bias), top_k, dim=-1)
     return best.softmax(-1), ids
+
+
+def _scores(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    if cpu.serves(x) and len(x) <= cpu.FEW_ROWS:
+        from harmony.kernels.cpu.router import scores
+
+        return scores(x, weight, bias)
+    return F.linear(x.float(), weight, bias)
 
 
 def moe(x: Tensor, weights: Tensor, ids: Tensor, experts: Experts | PackedExperts) -> Tensor:

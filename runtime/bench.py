@@ -1,7 +1,7 @@
 """The speed of a model on this CPU, beside what the machine allows: `python -m harmony.runtime.bench`.
 
-It writes a random checkpoint of the asked shape into --folder (all of gpt-oss-20b is `--layers 24
---experts 32 --vocab 201088`, 13.8 GB), loads it from there, and prints one table. Bounds are the rate at
+It writes a random checkpoint of the asked shape into --folder, unless one lies there (all of gpt-oss-20b is
+`--layers 24 --experts 32 --vocab 201088`, 13.8 GB), loads it, and prints one table. Bounds are the rate at
 which torch reads memory and that of its bfloat16 matrix product, measured in the same run. `--vs llama.cpp`
 runs the same shape in llama-cpp-python, its attention and tables in Q8_0, in turns with ours.
 """
@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from functools import partial
+from importlib.util import find_spec
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,13 +38,12 @@ def main() -> None:
     """Measure and print."""
     options = _options()
     torch.set_num_threads(options.threads)
-    config = shape(options.layers, options.experts, options.vocab)
     with nullcontext(options.folder) if options.folder else TemporaryDirectory() as folder:
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         if not (path / "config.json").is_file():
-            write_random(path, config)
-        for line in report(path, config, options):
+            write_random(path, shape(options.layers, options.experts, options.vocab))
+        for line in report(path, Checkpoint.open(path).config, options):
             print(line, flush=True)
 
 
@@ -208,7 +208,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--vs", choices=["llama.cpp"], help="measure this one, too")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.vs and find_spec("llama_cpp") is None:
+        parser.error("--vs llama.cpp needs it: pip install llama-cpp-python")
+    return options
 
 
 if __name__ == "__main__":

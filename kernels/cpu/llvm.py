@@ -87,7 +87,6 @@ def _loader(kind: types.Type, form: Any) -> Any:
 
 
 load_i16x32 = _loader(i16x32, i16x32.ir)
-load_f32x16 = _loader(f32x16, f32x16.ir)
 load_i8x16 = _loader(i8x16, i8x16.ir)
 load_f32x8 = _loader(f32x8, f32x8.ir)
 load_u16 = _loader(types.uint16, I16)

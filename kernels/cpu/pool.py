@@ -2,7 +2,7 @@
 
 import os
 from functools import cache
-from threading import Lock, Semaphore, Thread
+from threading import Lock, Thread
 
 import numpy as np
 import torch
@@ -12,46 +12,48 @@ from torch import Tensor
 from harmony.kernels.cpu.compiling import compiled
 from harmony.kernels.cpu.llvm import atomic_add, atomic_load, atomic_swap, call
 
-# The words that the threads share, each in a cache line of its own.
-TURN, NEXT, FINISHED, KERNEL, ARGUMENTS, ITEMS, CHUNK, ASLEEP = range(0, 64, 8)
-PATIENCE = 20_000  # looks at TURN before a thread goes to sleep: some tenths of a millisecond
+# The words that the threads share, each in a cache line of its own. NEXT and COUNT hold the number of the
+# turn in their upper half, and below it the chunk that is handed out next and how many there are. So a
+# thread that comes late cannot mistake a chunk of one turn for one of another, and nobody waits for it; and
+# a chunk that is handed out keeps its turn, and all that these words say of it, from ending.
+NEXT, COUNT, DONE, KERNEL, ARGUMENTS, ITEMS, CHUNK, SLEEPING, SEMAPHORE = range(0, 72, 8)
+LOW = 0xFFFFFFFF
+PATIENCE = 2000  # looks for a turn before a thread goes to sleep: about a millisecond of an idle core
 
 IntArray = np.ndarray[tuple[int], np.dtype[np.int64]]
 sched_yield = types.ExternalFunction("sched_yield", types.int32())
+sem_init = types.ExternalFunction("sem_init", types.int32(types.int64, types.int32, types.int32))
+sem_post = types.ExternalFunction("sem_post", types.int32(types.int64))
+sem_wait = types.ExternalFunction("sem_wait", types.int32(types.int64))
 
 
 class Pool:
     """A kernel's caller and `threads` - 1 threads beside it, which wait awake for a while, then asleep.
 
     The items are handed out in chunks as threads become free, so that a thread that is held up holds up
-    no other. Calls from several threads take turns.
+    no more than its chunk; one that is waited for leaves its core to others. None of them needs Python's
+    lock, neither to wake up nor to compute. Calls from several threads take turns.
     """
 
     def __init__(self, threads: int) -> None:
-        self._words = np.zeros(ASLEEP + 8 * threads, np.int64)
+        self._threads = threads
+        self._words = np.zeros(SEMAPHORE + 8, np.int64)
         self._turns = Lock()
-        self._alarms = [Semaphore(0) for _ in range(threads - 1)]
+        _prepare(self._words.ctypes.data)
         for number in range(threads - 1):
-            Thread(target=self._serve, args=(number,), name=f"harmony-kernel-{number}", daemon=True).start()
+            Thread(target=self._serve, name=f"harmony-kernel-{number}", daemon=True).start()
 
     def run(self, kernel: int, items: int, *arguments: Tensor | int) -> None:
         """Compute all `items` of the kernel at this address."""
         given = _words(arguments)
+        threads = self._threads
+        chunk = max(1, min(64, items // (4 * threads))) if threads > 1 else max(1, items)
         with self._turns:
-            threads = len(self._alarms) + 1
-            chunk = max(1, min(64, items // (4 * threads))) if threads > 1 else max(1, items)
-            words = self._words.ctypes.data
-            _post(words, kernel, given.ctypes.data, items, chunk)
-            for number, alarm in enumerate(self._alarms):
-                if _wake(words, number):
-                    alarm.release()
-            _take_part(words, threads - 1)
+            _run(self._words.ctypes.data, kernel, given.ctypes.data, items, chunk)
 
-    def _serve(self, number: int) -> None:
-        turn = 0
+    def _serve(self) -> None:
         while True:
-            turn = _serve(self._words.ctypes.data, number, turn)
-            self._alarms[number].acquire()
+            _serve(self._words.ctypes.data)
 
 
 def compute(kernel: int, items: int, *arguments: Tensor | int) -> None:
@@ -77,62 +79,63 @@ def _pool(threads: int, process: int) -> Pool:
     return Pool(threads)
 
 
-@compiled("void(int64, int64, int64, int64, int64)")
-def _post(words, kernel, arguments, items, chunk):
-    atomic_swap(words + 8 * KERNEL, kernel)
-    atomic_swap(words + 8 * ARGUMENTS, arguments)
-    atomic_swap(words + 8 * ITEMS, items)
-    atomic_swap(words + 8 * CHUNK, chunk)
-    atomic_swap(words + 8 * FINISHED, 0)
-    atomic_swap(words + 8 * NEXT, 0)
-    atomic_add(words + 8 * TURN, 1)
-
-
 @compiled("void(int64, int64, int64)")
 def _call(kernel, arguments, items):
     call(kernel, arguments, 0, items)
 
 
-@compiled("int64(int64, int64)")
-def _wake(words, number):
-    return atomic_swap(words + 8 * (ASLEEP + 8 * number), 0)
+@compiled("void(int64)")
+def _prepare(words):
+    sem_init(words + 8 * SEMAPHORE, 0, 0)
 
 
 @njit(inline="always")
-def _compute(words):
-    items, chunk = atomic_load(words + 8 * ITEMS), atomic_load(words + 8 * CHUNK)
-    function, arguments = atomic_load(words + 8 * KERNEL), atomic_load(words + 8 * ARGUMENTS)
+def _take_part(words):
     while True:
-        first = atomic_add(words + 8 * NEXT, chunk)
-        if first >= items:
+        taken = atomic_add(words + 8 * NEXT, 1)
+        count = atomic_load(words + 8 * COUNT)
+        if taken >> 32 != count >> 32 or taken & LOW >= count & LOW:
             return
+        items, chunk = atomic_load(words + 8 * ITEMS), atomic_load(words + 8 * CHUNK)
+        function, arguments = atomic_load(words + 8 * KERNEL), atomic_load(words + 8 * ARGUMENTS)
+        first = (taken & LOW) * chunk
         call(function, arguments, first, min(first + chunk, items))
+        atomic_add(words + 8 * DONE, 1)
 
 
-@compiled("void(int64, int64)")
-def _take_part(words, others):
-    _compute(words)
-    looks = 0
-    while atomic_load(words + 8 * FINISHED) < others:
-        looks += 1
-        if looks > PATIENCE:
-            sched_yield()
+@compiled("void(int64, int64, int64, int64, int64)")
+def _run(words, kernel, arguments, items, chunk):
+    """Begin a turn, wake who sleeps, take part, and wait for the chunks that others still compute."""
+    turn = ((atomic_load(words + 8 * NEXT) >> 32) + 1) << 32
+    chunks = (items + chunk - 1) // chunk
+    atomic_swap(words + 8 * KERNEL, kernel)
+    atomic_swap(words + 8 * ARGUMENTS, arguments)
+    atomic_swap(words + 8 * ITEMS, items)
+    atomic_swap(words + 8 * CHUNK, chunk)
+    atomic_swap(words + 8 * DONE, 0)
+    atomic_swap(words + 8 * COUNT, turn | chunks)
+    atomic_swap(words + 8 * NEXT, turn)
+    for _ in range(atomic_swap(words + 8 * SLEEPING, 0)):
+        sem_post(words + 8 * SEMAPHORE)
+    _take_part(words)
+    while atomic_load(words + 8 * DONE) < chunks:
+        sched_yield()
 
 
-@compiled("int64(int64, int64, int64)")
-def _serve(words, number, turn):
-    """Take part in every turn after `turn` until none comes for a while; gives the last one."""
-    asleep = words + 8 * (ASLEEP + 8 * number)
-    looks = 0
+@compiled("void(int64)")
+def _serve(words):
+    """Take part in every turn until a signal ends the sleep between two."""
+    turn, looks = np.int64(0), 0
     while True:
-        if atomic_load(words + 8 * TURN) != turn:
-            turn += 1
-            _compute(words)
-            atomic_add(words + 8 * FINISHED, 1)
-            looks = 0
-        looks += 1
-        if looks > PATIENCE:
-            atomic_swap(asleep, 1)
-            if atomic_load(words + 8 * TURN) == turn or atomic_swap(asleep, 0) == 0:
-                return turn
+        now = atomic_load(words + 8 * NEXT) >> 32
+        if now != turn:
+            _take_part(words)
+            turn, looks = now, 0
+        elif looks < PATIENCE:
+            sched_yield()
+            looks += 1
+        else:
+            atomic_add(words + 8 * SLEEPING, 1)
+            if sem_wait(words + 8 * SEMAPHORE) != 0:
+                return
             looks = 0

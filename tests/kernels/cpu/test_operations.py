@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from guarded import guarded
 from packed import exact, packed
 
 from harmony.kernels.attention import attention
@@ -12,7 +13,8 @@ from harmony.kernels.cpu.elementwise import rms_norm as rms_norm_on_cpu
 from harmony.kernels.cpu.elementwise import rotate as rotate_on_cpu
 from harmony.kernels.cpu.linear import linear
 from harmony.kernels.cpu.moe import moe as moe_on_cpu
-from harmony.kernels.moe import Experts, moe
+from harmony.kernels.cpu.router import scores
+from harmony.kernels.moe import Experts, moe, route
 from harmony.kernels.mxfp4 import dequantize
 from harmony.kernels.rms_norm import rms_norm
 from harmony.kernels.rope import rotate, rotation
@@ -20,14 +22,28 @@ from harmony.kernels.rope import rotate, rotation
 ULP = 2**-8  # the spacing of bfloat16, relative
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(5120, 2880), (2880, 4096), (7, 33), (1, 1)])
+@pytest.mark.parametrize(("rows", "columns"), [(5120, 2880), (2880, 4096), (7, 33), (1, 1), (3, 2879)])
 @pytest.mark.parametrize("n", [1, 3])
 def test_linear(rows: int, columns: int, n: int) -> None:
-    """Sums are exact but for the rounding of the result to bfloat16, at odd widths, too."""
-    x, weight = torch.randn(n, columns).bfloat16(), torch.randn(rows, columns).bfloat16()
+    """Sums are exact but for the rounding of the result to bfloat16, at odd widths and at the file's end."""
+    x, weight = torch.randn(n, columns).bfloat16(), guarded(torch.randn(rows, columns).bfloat16())
     bias = torch.randn(rows).bfloat16()
     wanted = x.double() @ weight.double().T + bias.double()
     assert torch.allclose(linear(x, weight, bias).double(), wanted, rtol=ULP, atol=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 8])
+def test_router(n: int) -> None:
+    """The best four of 128 experts are those of float64, and a row's scores do not depend on the others."""
+    x, weight, bias = torch.randn(n, 2880).bfloat16(), torch.randn(128, 2880), torch.randn(128)
+    wanted = x.double() @ weight.double().T + bias
+    found = scores(x, weight, bias)
+    assert torch.allclose(found.double(), wanted, rtol=1e-5, atol=1e-4)
+    assert torch.equal(scores(x[-1:], weight, bias), found[-1:])
+    best, ids = wanted.topk(4)
+    weights, chosen = route(x, weight, bias, 4)
+    assert torch.equal(chosen, ids)
+    assert torch.allclose(weights.double(), best.softmax(-1), atol=1e-4)
 
 
 def test_experts() -> None:

@@ -1,11 +1,15 @@
 """The threads of a kernel compute each item once, awake or asleep."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 
 import pytest
 import torch
 
+from harmony.kernels.cpu.compiling import kernel
 from harmony.kernels.cpu.linear import linear
+from harmony.kernels.cpu.llvm import atomic_add
 from harmony.kernels.cpu.pool import Pool, pool
 
 
@@ -20,6 +24,35 @@ def test_threads_change_no_result(threads: int, monkeypatch: pytest.MonkeyPatch)
         if turn % 20 == 19:
             time.sleep(0.05)
         assert torch.equal(linear(x, weight, None), wanted)
+
+
+@kernel
+def _count(arguments, first, last):
+    for item in range(first, last):
+        atomic_add(arguments[0] + 8 * item, 1)
+
+
+def test_each_item_is_computed_once() -> None:
+    """In hundreds of turns of all sizes, which several callers ask for at once."""
+    several, sizes = Pool(3), range(1, 300)
+
+    def count() -> torch.Tensor:
+        counts = torch.zeros(len(sizes), dtype=torch.int64)
+        for size in sizes:
+            several.run(_count, size, counts)
+        return counts
+
+    with ThreadPoolExecutor(3) as callers:
+        for counted in [callers.submit(count) for _ in range(3)]:
+            assert counted.result().tolist() == list(reversed(sizes))
+
+
+def test_nobody_waits_for_a_thread_that_comes_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller computes all by itself when the others never run."""
+    monkeypatch.setattr(Thread, "start", lambda thread: None)
+    counts = torch.zeros(100, dtype=torch.int64)
+    Pool(3).run(_count, 100, counts)
+    assert counts.eq(1).all()
 
 
 def test_a_pool_for_each_number_of_threads() -> None:
