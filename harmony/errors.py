@@ -19,6 +19,7 @@
     │   └── NotEnoughMemoryError   the estimate, made before loading, exceeds what is free
     ├── ContextLengthError     a prompt longer than the model's context
     ├── EngineError            an engine that failed while it generated
+    ├── SessionError           a saved session that is not there, damaged, or changed by another process
     ├── ToolError              a tool that cannot be defined, or that failed; its text is meant for the model
     ├── SandboxUnavailableError  nothing on this machine can confine model code
     ├── UsageError             a bad option or argument of the command line
@@ -172,6 +173,10 @@ class ContextLengthError(HarmonyError):
 
 class EngineError(HarmonyError):
     """An engine that failed while it generated, or a server that cannot do what is asked."""
+
+
+class SessionError(HarmonyError):
+    """A saved session that is not there, is damaged, or was changed by somebody else meanwhile."""
 
 
 class ToolError(HarmonyError):

@@ -187,12 +187,30 @@ class Transcript:
 
     def copy(self) -> "Transcript":
         """Another transcript that goes on from here by itself."""
-        other = Transcript(self._encoding, drop_rule=self._drop_rule, schema_profile=self._schema_profile)
+        other = self._of(())
         other._said = self._said.copy()
         other._tokens = self._tokens.copy()
         other._ends = self._ends.copy()
         other._turns = self._turns
         other._has_functions = self._has_functions
+        return other
+
+    def before(self, index: int) -> "Transcript":
+        """Another transcript, of what was said before segment `index` of `said`."""
+        return self._of(self._said[:index])
+
+    def replaced(self, index: int, message: Message) -> "Transcript":
+        """Another transcript, in which `message` was said instead of segment `index` of `said`.
+
+        What came before and after it keeps its tokens. Raises RenderError for what the format cannot
+        express, and IndexError for a segment that is not there.
+        """
+        has_functions = self._has_functions or declares_functions(message)
+        segments = self._said.copy()
+        segments[index] = self._render(message, has_functions)
+        other = self._of(segments)
+        if other._has_functions and not self._has_functions:
+            other._render_system_with_functions()
         return other
 
     def append(self, *messages: Message) -> None:
@@ -249,6 +267,11 @@ class Transcript:
             place = ".".join(map(str, first["loc"])) or "the text"
             raise TranscriptError(f"This is not a saved transcript: {place}: {first['msg']}.") from error
         return cls(encoding, saved.segments, drop_rule=saved.drop_rule, schema_profile=saved.schema_profile)
+
+    def _of(self, segments: Iterable[Segment]) -> "Transcript":
+        return Transcript(
+            self._encoding, segments, drop_rule=self._drop_rule, schema_profile=self._schema_profile
+        )
 
     def _render(self, message: Message, has_functions: bool) -> Segment:
         options = RenderOptions(

@@ -14,7 +14,8 @@ from harmony.agent.events import (
     ToolReturned,
     Usage,
 )
-from harmony.agent.run import Limits, Run, RunResult
+from harmony.agent.run import Limits, Run, RunOptions, RunResult
+from harmony.agent.sessions import Session, SessionInfo, SessionStore
 
 __all__ = [
     "Agent",
@@ -26,7 +27,11 @@ __all__ = [
     "Repaired",
     "Run",
     "RunFinished",
+    "RunOptions",
     "RunResult",
+    "Session",
+    "SessionInfo",
+    "SessionStore",
     "StopReason",
     "TextDelta",
     "ToolCalled",

@@ -1,28 +1,22 @@
 """The loop: the model speaks, the tool that it calls answers, until it has answered or a limit is met."""
 
 import asyncio
-import datetime
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, Unpack, overload
 
-from harmony import (
-    Author,
-    DeveloperContent,
-    Message,
-    ReasoningEffort,
-    Role,
-    SystemContent,
-    load_encoding,
-)
-from harmony.agent.completion import Call, Completion
+from harmony import Message, ReasoningEffort, Role, load_encoding
+from harmony.agent.calls import NOT_RUN, Call, cut_in_the_middle, open_call
+from harmony.agent.completion import Completion
 from harmony.agent.enforcement import Enforcer
 from harmony.agent.events import Event, ToolCalled, ToolReturned
+from harmony.agent.opening import opening, told
 from harmony.agent.output import TEXT, Format, output_of
 from harmony.agent.routing import Answer, Toolbox
-from harmony.agent.run import Limits, Run, RunResult
+from harmony.agent.run import Limits, Run, RunOptions, RunResult
+from harmony.agent.sessions import Session
 from harmony.errors import ContextLengthError
 from harmony.runtime.generation import SamplingParams, TokenEngine
 from harmony.runtime.models import load_engine
@@ -71,86 +65,63 @@ class Agent:
         self._engine: TokenEngine | None = None
 
     @overload
-    async def run(
-        self, prompt: str, *, tool_choice: str = "auto", transcript: Transcript | None = None
-    ) -> RunResult[str]: ...
+    async def run(self, prompt: str | None, **options: Unpack[RunOptions]) -> RunResult[str]: ...
     @overload
     async def run(
-        self,
-        prompt: str,
-        *,
-        output_type: type[T],
-        tool_choice: str = "auto",
-        transcript: Transcript | None = None,
+        self, prompt: str | None, *, output_type: type[T], **options: Unpack[RunOptions]
     ) -> RunResult[T]: ...
     @overload
     async def run(
-        self,
-        prompt: str,
-        *,
-        output_type: Format,
-        tool_choice: str = "auto",
-        transcript: Transcript | None = None,
+        self, prompt: str | None, *, output_type: Format, **options: Unpack[RunOptions]
     ) -> RunResult[object]: ...
     async def run(
         self,
-        prompt: str,
+        prompt: str | None,
         *,
         output_type: type[object] | Format | None = None,
-        tool_choice: str = "auto",
-        transcript: Transcript | None = None,
+        **options: Unpack[RunOptions],
     ) -> RunResult[Any]:
-        """Answer `prompt`, going on with `transcript` (of an earlier result) when it is given.
+        """Answer `prompt`; `RunOptions` says what else a run takes.
+
+        Without a prompt, a session or transcript goes on where it stands: a call at its end is let to its
+        tool, anything else is continued by the model.
 
         With an `output_type` the answer is a value of it, `result.output`: the model is told its schema and
         cannot write anything else. It is a type that pydantic knows, a JSON schema, or another format:
-        Regex, Choices, Lark. `tool_choice` is "auto", "none", or, for the first turn, "required" or the
-        name of a tool.
+        Regex, Choices, Lark.
 
         Raises ModelError when the model cannot be loaded, ContextLengthError when the prompt leaves no room
         for an answer, EngineError when the engine fails, GrammarError when what was asked for cannot be
-        enforced, ConstraintError when it cannot be kept, SandboxUnavailableError when python is called
-        where nothing can confine it. What else goes wrong in a tool is told to the model.
+        enforced, ConstraintError when it cannot be kept, SessionError when the session cannot be saved,
+        SandboxUnavailableError when python is called where nothing can confine it. What else goes wrong in
+        a tool is told to the model. What had been said by then is in the session.
         """
-        run = self._run(prompt, output_type, tool_choice, transcript)
+        run = self._run(prompt, output_type, **options)
         async for _ in run:
             pass
         return run.result
 
     @overload
-    def run_sync(
-        self, prompt: str, *, tool_choice: str = "auto", transcript: Transcript | None = None
-    ) -> RunResult[str]: ...
+    def run_sync(self, prompt: str | None, **options: Unpack[RunOptions]) -> RunResult[str]: ...
     @overload
     def run_sync(
-        self,
-        prompt: str,
-        *,
-        output_type: type[T],
-        tool_choice: str = "auto",
-        transcript: Transcript | None = None,
+        self, prompt: str | None, *, output_type: type[T], **options: Unpack[RunOptions]
     ) -> RunResult[T]: ...
     @overload
     def run_sync(
-        self,
-        prompt: str,
-        *,
-        output_type: Format,
-        tool_choice: str = "auto",
-        transcript: Transcript | None = None,
+        self, prompt: str | None, *, output_type: Format, **options: Unpack[RunOptions]
     ) -> RunResult[object]: ...
     def run_sync(
         self,
-        prompt: str,
+        prompt: str | None,
         *,
         output_type: type[object] | Format | None = None,
-        tool_choice: str = "auto",
-        transcript: Transcript | None = None,
+        **options: Unpack[RunOptions],
     ) -> RunResult[Any]:
         """`run` for programs without an event loop; the tools' processes end with it."""
 
         async def run_once() -> RunResult[Any]:
-            run = self._run(prompt, output_type, tool_choice, transcript)
+            run = self._run(prompt, output_type, **options)
             try:
                 async for _ in run:
                     pass
@@ -161,37 +132,24 @@ class Agent:
         return asyncio.run(run_once())
 
     @overload
-    def stream(
-        self, prompt: str, *, tool_choice: str = "auto", transcript: Transcript | None = None
-    ) -> Run[str]: ...
+    def stream(self, prompt: str | None, **options: Unpack[RunOptions]) -> Run[str]: ...
     @overload
     def stream(
-        self,
-        prompt: str,
-        *,
-        output_type: type[T],
-        tool_choice: str = "auto",
-        transcript: Transcript | None = None,
+        self, prompt: str | None, *, output_type: type[T], **options: Unpack[RunOptions]
     ) -> Run[T]: ...
     @overload
     def stream(
-        self,
-        prompt: str,
-        *,
-        output_type: Format,
-        tool_choice: str = "auto",
-        transcript: Transcript | None = None,
+        self, prompt: str | None, *, output_type: Format, **options: Unpack[RunOptions]
     ) -> Run[object]: ...
     def stream(
         self,
-        prompt: str,
+        prompt: str | None,
         *,
         output_type: type[object] | Format | None = None,
-        tool_choice: str = "auto",
-        transcript: Transcript | None = None,
+        **options: Unpack[RunOptions],
     ) -> Run[Any]:
         """A run whose events are read one by one, from the first token; errors are those of `run`."""
-        return self._run(prompt, output_type, tool_choice, transcript)
+        return self._run(prompt, output_type, **options)
 
     async def load(self) -> TokenEngine:
         """The engine, loaded if it was not yet. Raises ModelError."""
@@ -217,25 +175,40 @@ class Agent:
 
     def _run(
         self,
-        prompt: str,
+        prompt: str | None,
         output_type: type[object] | Format | None,
-        tool_choice: str,
-        transcript: Transcript | None,
+        *,
+        transcript: Transcript | None = None,
+        session: Session | None = None,
+        tool_choice: str = "auto",
     ) -> Run[Any]:
         asked = TEXT if output_type is None else output_of(output_type)
-        told = None if asked.format is None else asked.format.section
-        if transcript is None:
-            transcript = self._new_transcript(told)
+        section = None if asked.format is None else asked.format.section
+        if session is not None:
+            if transcript is not None:
+                raise ValueError("a run goes on with a transcript or with a session, not with both")
+            transcript = session.transcript
+        if transcript is None or not transcript.said:
+            transcript = opening(self._encoding, self._toolbox, self._reasoning, self._instructions, section)
+        elif prompt is not None:
+            transcript = transcript.copy()
+            if (call := open_call(transcript)) is not None:
+                transcript.append(call.answered(self._toolbox.author(call.recipient), NOT_RUN))
+            if section is not None:
+                transcript.append(told(section))
         else:
             transcript = transcript.copy()
-            if told is not None:
-                transcript.append(_instructions(told))
-        transcript.append(Message.from_role_and_content(Role.USER, prompt))
-        return Run(self._step, transcript, self._limits, asked, tool_choice)
+        if prompt is not None:
+            transcript.append(Message.from_role_and_content(Role.USER, prompt))
+        return Run(self._step, transcript, self._limits, asked, tool_choice, session)
 
     async def _step(self, run: Run[T]) -> AsyncGenerator[Event]:
-        """One turn of the model, and the tool that it calls."""
+        """One turn of the model, or, when a call is open, of the tool."""
         engine = await self.load()
+        if run.call is not None:
+            yield ToolCalled(tool=run.call.recipient, arguments=run.call.arguments)
+            yield await self._answer(run, run.call, engine)
+            return
         sampling = run.within_limits(self._sampling or engine.default_sampling)
         enforced = self._enforcer.enforcement(engine, run)
         completion = Completion(self._encoding, engine, run.transcript.prompt, sampling, enforced)
@@ -250,9 +223,6 @@ class Agent:
         finally:
             run.add(completion)
             run.citations = self._toolbox.citations(run.text)
-        if run.stop_reason is None and completion.call is not None:
-            yield ToolCalled(tool=completion.call.recipient, arguments=completion.call.arguments)
-            yield await self._answer(run, completion.call, engine)
 
     async def _answer(self, run: Run[T], call: Call, engine: TokenEngine) -> ToolReturned:
         """Let the tool answer, within the run's time, and tell the model."""
@@ -264,40 +234,7 @@ class Agent:
             run.stop_reason = "timeout"
             answer = Answer(call.recipient, "Error: the time for this run is up.", error=True)
         seconds = time.monotonic() - start
-        text = self._cut(answer.text, min(run.limits.tool_output_tokens, engine.context_length // 4))
-        message = Message.from_author_and_content(Author.new(Role.TOOL, answer.author), text)
-        run.transcript.append(message.with_channel(call.channel).with_recipient("assistant"))
+        most = min(run.limits.tool_output_tokens, engine.context_length // 4)
+        text = cut_in_the_middle(self._encoding, answer.text, most)
+        run.answer(call.answered(answer.author, text))
         return ToolReturned(tool=answer.author, output=text, error=answer.error, seconds=seconds)
-
-    def _cut(self, text: str, most: int) -> str:
-        tokens = self._encoding.encode(text, disallowed_special=())
-        if len(tokens) <= most:
-            return text
-        head, tail = tokens[: most // 2], tokens[-(most // 2) :]
-        dropped = len(tokens) - len(head) - len(tail)
-        return (
-            f"{self._encoding.decode(head)}\n[… {dropped} tokens left out …]\n{self._encoding.decode(tail)}"
-        )
-
-    def _new_transcript(self, told: str | None) -> Transcript:
-        transcript = Transcript(self._encoding)
-        system = SystemContent.new().with_reasoning_effort(self._reasoning)
-        system = system.with_conversation_start_date(datetime.date.today().isoformat())
-        for tool in self._toolbox.builtin.values():
-            system = system.with_tools(tool.namespace)
-        messages = [Message.from_role_and_content(Role.SYSTEM, system)]
-        functions = [tool.description for tool in self._toolbox.functions.values()]
-        instructions = "\n\n".join(part for part in (self._instructions, told) if part)
-        if instructions or functions:
-            developer = DeveloperContent.new()
-            if instructions:
-                developer = developer.with_instructions(instructions)
-            if functions:
-                developer = developer.with_function_tools(functions)
-            messages.append(Message.from_role_and_content(Role.DEVELOPER, developer))
-        transcript.append(*messages)
-        return transcript
-
-
-def _instructions(text: str) -> Message:
-    return Message.from_role_and_content(Role.DEVELOPER, DeveloperContent.new().with_instructions(text))

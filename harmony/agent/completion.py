@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from harmony import HarmonyEncoding, Message, Role, StreamableParser, StreamState
+from harmony.agent.calls import Call
 from harmony.agent.enforcement import FREE, Enforcement, generate
 from harmony.agent.events import (
     CommentaryDelta,
@@ -26,15 +26,6 @@ from harmony.transcript import Transcript
 
 if TYPE_CHECKING:
     from harmony.runtime.constraint import Constraint
-
-
-@dataclass(frozen=True)
-class Call:
-    """A complete tool call as the model wrote it."""
-
-    recipient: str
-    arguments: str
-    channel: str
 
 
 class Completion:
@@ -107,8 +98,7 @@ class Completion:
         last = self._parser.parsed_messages[-1:]
         if not last or last[0].ending is None or not is_call(last[0].message.recipient):
             return None
-        message = last[0].message
-        return Call(message.recipient or "", message.text, message.channel or "commentary")
+        return Call.of(last[0].message)
 
     @property
     def answer(self) -> str | None:

@@ -50,7 +50,7 @@ class Toolbox:
 
     async def call(self, recipient: str, arguments: str) -> Answer:
         """Let the tool that `recipient` names answer."""
-        author = self._author(recipient)
+        author = self.author(recipient)
         try:
             await ask(self._approve, author, arguments)
             return Answer(author, await self._run(author, arguments), error=False)
@@ -77,7 +77,7 @@ class Toolbox:
         for tool in self.builtin.values():
             await tool.aclose()
 
-    def _author(self, recipient: str) -> str:
+    def author(self, recipient: str) -> str:
         """The tool that is meant, by its full name; the recipient itself where there is none."""
         name = recipient.partition("<|")[0]
         while name.startswith(_FUNCTIONS):

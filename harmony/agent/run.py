@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from typing import Generic, TypedDict, TypeVar
 
 from harmony import Message
+from harmony.agent.calls import open_call
 from harmony.agent.completion import Completion
 from harmony.agent.events import Event, RunFinished, StopReason, Usage
 from harmony.agent.output import Output
+from harmony.agent.sessions import Session
 from harmony.errors import OutputError
 from harmony.runtime.generation import SamplingParams
 from harmony.tools.citations import Citation
@@ -32,6 +34,18 @@ class Limits:
     seconds: float | None = None
     reasoning_tokens: int | None = None
     tool_output_tokens: int = 16_384
+
+
+class RunOptions(TypedDict, total=False):
+    """What else a run takes.
+
+    It goes on with `transcript`, of an earlier result, or with `session`, in which it is saved as it goes.
+    `tool_choice` is "auto", "none", or, for the first turn, "required" or the name of a tool.
+    """
+
+    transcript: Transcript | None
+    session: Session | None
+    tool_choice: str
 
 
 @dataclass(frozen=True)
@@ -70,7 +84,8 @@ class RunResult(Generic[T]):
 class Run(Generic[T]):
     """A run in progress: iterate over it for its events, then read its `result`.
 
-    `step` takes one turn and yields its events; it sets `stop_reason` when the run is over.
+    `step` takes one turn and yields its events; it sets `stop_reason` when the run is over. What was said is
+    saved in `session` before the first turn, after each step, and when the run is stopped in one.
     """
 
     def __init__(
@@ -80,13 +95,16 @@ class Run(Generic[T]):
         limits: Limits,
         asked: Output[T],
         tool_choice: str,
+        session: Session | None = None,
     ) -> None:
         self._events = self._all_steps(step)
         self._deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
         self.limits = limits
         self.asked = asked
         self._tool_choice = tool_choice
+        self._session = session
         self.transcript = transcript
+        self.call = open_call(transcript)
         self.stop_reason: StopReason | None = None
         self.turns = 0
         self.text = ""
@@ -142,10 +160,16 @@ class Run(Generic[T]):
         """Take over what the model sampled in a turn, and decide whether the run goes on."""
         self.turns += 1
         completion.append_to(self.transcript)
+        self.call = completion.call
         self.usage = completion.added_to(self.usage)
         self.text = completion.answer or ""
         self.closed = completion.closed
         self.stop_reason = self._reason_to_stop(completion)
+
+    def answer(self, message: Message) -> None:
+        """Take over what a tool answered to the open call."""
+        self.transcript.append(message)
+        self.call = None
 
     def _reason_to_stop(self, completion: Completion) -> StopReason | None:
         if completion.finish != "stop":
@@ -157,10 +181,15 @@ class Run(Generic[T]):
         return "max_turns" if self.turns >= self.limits.turns else None
 
     async def _all_steps(self, step: Callable[["Run[T]"], AsyncGenerator[Event]]) -> AsyncGenerator[Event]:
-        while self.stop_reason is None:
-            async with aclosing(step(self)) as events:
-                async for event in events:
-                    yield event
+        with ExitStack() as stack:
+            if self._session is not None:
+                stack.enter_context(self._session.running())
+                stack.callback(self._save)
+            while self.stop_reason is None:
+                self._save()
+                async with aclosing(step(self)) as events:
+                    async for event in events:
+                        yield event
         yield RunFinished(
             text=self.text,
             stop_reason=self.stop_reason,
@@ -169,3 +198,7 @@ class Run(Generic[T]):
             citations=self.citations,
             closed=self.closed,
         )
+
+    def _save(self) -> None:
+        if self._session is not None:
+            self._session.save(self.transcript)

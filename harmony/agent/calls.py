@@ -1,0 +1,48 @@
+"""Calls of tools: the one that a transcript ends with, and what the model is told in answer to it."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from harmony import Author, HarmonyEncoding, Message, Role, Transcript
+from harmony.recipients import is_call
+from harmony.vocabulary import CALL, RETURN
+
+NOT_RUN: Final = "Error: this call did not run to its end; the conversation went on without its result."
+
+
+@dataclass(frozen=True)
+class Call:
+    """A complete tool call as the model wrote it."""
+
+    recipient: str
+    arguments: str
+    channel: str
+
+    @classmethod
+    def of(cls, message: Message) -> "Call":
+        """The call that a message is."""
+        return cls(message.recipient or "", message.text, message.channel or "commentary")
+
+    def answered(self, author: str, text: str) -> Message:
+        """The message in which the tool `author` answers."""
+        message = Message.from_author_and_content(Author.new(Role.TOOL, author), text)
+        return message.with_channel(self.channel).with_recipient("assistant")
+
+
+def open_call(transcript: Transcript) -> Call | None:
+    """The call that a transcript ends with, which no tool has answered yet."""
+    last = transcript.said[-1:]
+    if not last or not last[0].is_sampled or last[0].tokens[-1] not in (CALL, RETURN):
+        return None
+    message = last[0].message
+    return Call.of(message) if message is not None and is_call(message.recipient) else None
+
+
+def cut_in_the_middle(encoding: HarmonyEncoding, text: str, most: int) -> str:
+    """`text`, with its beginning and its end alone when it has more than `most` tokens."""
+    tokens = encoding.encode(text, disallowed_special=())
+    if len(tokens) <= most:
+        return text
+    head, tail = tokens[: most // 2], tokens[-(most // 2) :]
+    dropped = len(tokens) - len(head) - len(tail)
+    return f"{encoding.decode(head)}\n[… {dropped} tokens left out …]\n{encoding.decode(tail)}"
