@@ -28,7 +28,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from harmony import ToolDescription
-from harmony.errors import ToolError
+from harmony.errors import SandboxUnavailableError, ToolError
 from harmony.recipients import is_function_name
 from harmony.tools.approval import Approve, ask
 from harmony.tools.arguments import Validate, by_model, by_schema, parsed
@@ -103,6 +103,8 @@ class FunctionTool(Generic[Parameters, Result]):
                 return await call(*args, **kwargs)
             result = await asyncio.to_thread(_contained, call, args, kwargs)
             return await result if inspect.isawaitable(result) else result
+        except SandboxUnavailableError:
+            raise
         except Exception as error:
             raise _failure(error) from error
 

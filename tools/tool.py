@@ -52,4 +52,12 @@ class FittedTool(Protocol):
         """Expect a model whose context has `context_length` tokens."""
 
 
+@runtime_checkable
+class ClosableTool(Protocol):
+    """A tool that holds processes, connections or files."""
+
+    async def aclose(self) -> None:
+        """End them."""
+
+
 Tool = BuiltinTool | CallableTool

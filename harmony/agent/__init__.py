@@ -1,6 +1,7 @@
 """Agents on gpt-oss models: the loop, its events and its limits."""
 
 from harmony.agent.agent import Agent
+from harmony.agent.agent_tool import AgentTool
 from harmony.agent.events import (
     CommentaryDelta,
     Event,
@@ -19,6 +20,7 @@ from harmony.agent.sessions import Session, SessionInfo, SessionStore
 
 __all__ = [
     "Agent",
+    "AgentTool",
     "CommentaryDelta",
     "Event",
     "Limits",

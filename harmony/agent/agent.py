@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
 from harmony import Message, ReasoningEffort, Role, load_encoding
+from harmony.agent.agent_tool import AgentTool
 from harmony.agent.calls import NOT_RUN, Call, cut_in_the_middle, open_call
 from harmony.agent.completion import Completion
 from harmony.agent.enforcement import Enforcer
@@ -127,7 +128,7 @@ class Agent:
                     pass
                 return run.result
             finally:
-                await self._toolbox.aclose()
+                await self.close_tools()
 
         return asyncio.run(run_once())
 
@@ -159,9 +160,25 @@ class Agent:
             self._toolbox.fit(self._engine.context_length)
         return self._engine
 
+    def as_tool(
+        self, name: str, description: str, *, output_type: type[object] | Format | None = None
+    ) -> AgentTool:
+        """This agent as a function that another agent can call; the description tells its model when.
+
+        With an `output_type` the answers are JSON of it. Raises ToolError for a name that is none.
+
+        >>> chef = Agent(instructions="You are a chef.").as_tool("chef", "Knows recipes.")
+        >>> Agent(tools=[chef]).run_sync("What can I cook with leeks?").text
+        """
+        return AgentTool(self, name, description, output_type)
+
+    async def close_tools(self) -> None:
+        """End the tools' processes; they begin again when they are called."""
+        await self._toolbox.aclose()
+
     async def aclose(self) -> None:
         """End the tools' processes and release the model."""
-        await self._toolbox.aclose()
+        await self.close_tools()
         if self._engine is not None:
             await self._engine.aclose()
 
@@ -229,7 +246,8 @@ class Agent:
         start = time.monotonic()
         try:
             async with asyncio.timeout(run.seconds_left()):
-                answer = await self._toolbox.call(call.recipient, call.arguments)
+                with run.calling():
+                    answer = await self._toolbox.call(call.recipient, call.arguments)
         except TimeoutError:
             run.stop_reason = "timeout"
             answer = Answer(call.recipient, "Error: the time for this run is up.", error=True)

@@ -112,9 +112,10 @@ class Completion:
             self._parser.process_eos()
         append_parsed(transcript, self._parser)
 
-    def added_to(self, usage: Usage) -> Usage:
-        """`usage` with the tokens of this turn."""
-        return with_turn(usage, self._parser, prompt_tokens=len(self._prompt), cached_tokens=self._cached)
+    @property
+    def usage(self) -> Usage:
+        """The tokens of this turn."""
+        return with_turn(Usage(), self._parser, prompt_tokens=len(self._prompt), cached_tokens=self._cached)
 
     def _take(self, token: GeneratedToken) -> Iterator[Event]:
         self._cached = token.cached_tokens

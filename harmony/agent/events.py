@@ -13,7 +13,10 @@ StopReason = Literal["answer", "max_turns", "max_tokens", "timeout", "context"]
 
 
 class Usage(BaseModel):
-    """Tokens of a run: `cached_tokens` of the prompts were not computed again."""
+    """Tokens of a run, and of the runs that its tools have begun.
+
+    `cached_tokens` of the prompts were not computed again.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -21,6 +24,14 @@ class Usage(BaseModel):
     cached_tokens: int = 0
     completion_tokens: int = 0
     reasoning_tokens: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            reasoning_tokens=self.reasoning_tokens + other.reasoning_tokens,
+        )
 
 
 class _Event(BaseModel):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from harmony.errors import SandboxUnavailableError, ToolError
 from harmony.tools.approval import Approve, ask
 from harmony.tools.citations import Citation
-from harmony.tools.tool import BuiltinTool, CallableTool, CitableTool, FittedTool, Tool
+from harmony.tools.tool import BuiltinTool, CallableTool, CitableTool, ClosableTool, FittedTool, Tool
 
 _FUNCTIONS = "functions."
 
@@ -74,8 +74,9 @@ class Toolbox:
 
     async def aclose(self) -> None:
         """End what the tools hold."""
-        for tool in self.builtin.values():
-            await tool.aclose()
+        for tool in (*self.builtin.values(), *self.functions.values()):
+            if isinstance(tool, ClosableTool):
+                await tool.aclose()
 
     def author(self, recipient: str) -> str:
         """The tool that is meant, by its full name; the recipient itself where there is none."""

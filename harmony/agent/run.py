@@ -1,10 +1,11 @@
 """A run: its limits, its state while it goes on, and its result."""
 
 import time
-from collections.abc import AsyncGenerator, Callable
-from contextlib import ExitStack, aclosing
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import ExitStack, aclosing, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Generic, TypedDict, TypeVar
+from typing import Any, Generic, TypedDict, TypeVar
 
 from harmony import Message
 from harmony.agent.calls import open_call
@@ -18,6 +19,8 @@ from harmony.tools.citations import Citation
 from harmony.transcript import Transcript
 
 T = TypeVar("T")
+_caller: ContextVar["Run[Any] | None"] = ContextVar("_caller", default=None)
+"""The run whose tool is being called; a run that is begun in it is on its account."""
 
 
 @dataclass(frozen=True)
@@ -99,18 +102,19 @@ class Run(Generic[T]):
     ) -> None:
         self._events = self._all_steps(step)
         self._deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
+        self._caller = _caller.get()
         self.limits = limits
         self.asked = asked
         self._tool_choice = tool_choice
         self._session = session
         self.transcript = transcript
         self.call = open_call(transcript)
-        self.stop_reason: StopReason | None = None
         self.turns = 0
         self.text = ""
         self.usage = Usage()
         self.citations: tuple[Citation, ...] = ()
         self.closed = False
+        self.stop_reason: StopReason | None = "max_tokens" if self.tokens_left() == 0 else None
 
     def __aiter__(self) -> AsyncGenerator[Event]:
         return self._events
@@ -139,12 +143,20 @@ class Run(Generic[T]):
         """Until the run's time is up; None when it has no limit."""
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
 
+    def tokens_left(self) -> int | None:
+        """How many tokens may still be sampled, by this run and by those that called it; None: no limit."""
+        left = None if self._caller is None else self._caller.tokens_left()
+        if self.limits.tokens is None:
+            return left
+        own = max(0, self.limits.tokens - self.usage.completion_tokens)
+        return own if left is None else min(own, left)
+
     def within_limits(self, sampling: SamplingParams) -> SamplingParams:
         """`sampling` with what is left of the run's tokens as its limit."""
-        if self.limits.tokens is None:
-            return sampling
-        left = self.limits.tokens - self.usage.completion_tokens
-        return replace(sampling, max_tokens=min(left, sampling.max_tokens or left))
+        left = self.tokens_left()
+        return (
+            sampling if left is None else replace(sampling, max_tokens=min(left, sampling.max_tokens or left))
+        )
 
     def reasoning_left(self) -> int | None:
         """How many more tokens the run may reason with; None when it has no limit."""
@@ -161,7 +173,7 @@ class Run(Generic[T]):
         self.turns += 1
         completion.append_to(self.transcript)
         self.call = completion.call
-        self.usage = completion.added_to(self.usage)
+        self.spend(completion.usage)
         self.text = completion.answer or ""
         self.closed = completion.closed
         self.stop_reason = self._reason_to_stop(completion)
@@ -170,13 +182,30 @@ class Run(Generic[T]):
         """Take over what a tool answered to the open call."""
         self.transcript.append(message)
         self.call = None
+        if self.stop_reason is None and self.tokens_left() == 0:
+            self.stop_reason = "max_tokens"
+
+    def spend(self, usage: Usage) -> None:
+        """Count tokens that this run has used, or a run that one of its tools has begun."""
+        self.usage += usage
+        if self._caller is not None:
+            self._caller.spend(usage)
+
+    @contextmanager
+    def calling(self) -> Iterator[None]:
+        """While a tool is called, runs that are begun in it are on this one's account."""
+        token = _caller.set(self)
+        try:
+            yield
+        finally:
+            _caller.reset(token)
 
     def _reason_to_stop(self, completion: Completion) -> StopReason | None:
         if completion.finish != "stop":
             return completion.finish
         if completion.call is None and completion.answer is not None:
             return "answer"
-        if self.limits.tokens is not None and self.usage.completion_tokens >= self.limits.tokens:
+        if self.tokens_left() == 0:
             return "max_tokens"
         return "max_turns" if self.turns >= self.limits.turns else None
 
