@@ -5,6 +5,7 @@ from harmony.agent.agent_tool import AgentTool
 from harmony.agent.events import (
     CommentaryDelta,
     Event,
+    Flagged,
     Notice,
     ReasoningDelta,
     Repaired,
@@ -15,6 +16,7 @@ from harmony.agent.events import (
     ToolReturned,
     Usage,
 )
+from harmony.agent.hooks import Finding, Hooks, ReasoningMonitor
 from harmony.agent.run import Limits, Run, RunOptions, RunResult
 from harmony.agent.sessions import Session, SessionInfo, SessionStore
 
@@ -23,9 +25,13 @@ __all__ = [
     "AgentTool",
     "CommentaryDelta",
     "Event",
+    "Finding",
+    "Flagged",
+    "Hooks",
     "Limits",
     "Notice",
     "ReasoningDelta",
+    "ReasoningMonitor",
     "Repaired",
     "Run",
     "RunFinished",

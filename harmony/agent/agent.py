@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
@@ -12,13 +12,14 @@ from harmony.agent.agent_tool import AgentTool
 from harmony.agent.calls import NOT_RUN, Call, cut_in_the_middle, open_call
 from harmony.agent.completion import Completion
 from harmony.agent.enforcement import Enforcer
-from harmony.agent.events import Event, ToolCalled, ToolReturned
+from harmony.agent.events import Event, Flagged, ReasoningDelta, ToolCalled, ToolReturned
+from harmony.agent.hooks import Hooks, ReasoningMonitor
 from harmony.agent.opening import opening, told
 from harmony.agent.output import TEXT, Format, output_of
 from harmony.agent.routing import Answer, Toolbox
 from harmony.agent.run import Limits, Run, RunOptions, RunResult
 from harmony.agent.sessions import Session
-from harmony.errors import ContextLengthError
+from harmony.errors import ContextLengthError, ToolError
 from harmony.runtime.generation import SamplingParams, TokenEngine
 from harmony.runtime.models import load_engine
 from harmony.tools.approval import Approve
@@ -34,9 +35,10 @@ class Agent:
     `model` is "tiny" (bundled), a folder with a checkpoint, a hub name such as openai/gpt-oss-20b, the
     URL of a server that takes token ids, or an engine; it is loaded at the first run. `sampling` None
     takes the model's own defaults. `approve` is asked before every call of a tool, with its name and the
-    arguments as sampled; what it refuses does not run, and the model is told so. Turns keep to the harmony
-    format and to the schemas of the tools where the engine can enforce them; `strict` makes it an error when
-    it cannot.
+    arguments as sampled; what it refuses does not run, and the model is told so. `hooks` stand before and
+    after model and tools; `monitor` makes, for each run, what reads its reasoning and can flag or stop it.
+    Turns keep to the harmony format and to the schemas of the tools where the engine can enforce them;
+    `strict` makes it an error when it cannot.
 
     >>> agent = Agent(tools=[Python()])
     >>> agent.run_sync("What is 48 * 37?").text
@@ -53,6 +55,8 @@ class Agent:
         sampling: SamplingParams | None = None,
         limits: Limits | None = None,
         approve: Approve | None = None,
+        hooks: Hooks | None = None,
+        monitor: Callable[[], ReasoningMonitor] | None = None,
         strict: bool = False,
     ) -> None:
         self._model = model
@@ -61,6 +65,8 @@ class Agent:
         self._reasoning = ReasoningEffort(reasoning.capitalize())
         self._sampling = sampling
         self._limits = limits or Limits()
+        self._hooks = hooks or Hooks()
+        self._monitor = monitor
         self._enforcer = Enforcer(self._toolbox, strict=strict)
         self._encoding = load_encoding()
         self._engine: TokenEngine | None = None
@@ -217,7 +223,8 @@ class Agent:
             transcript = transcript.copy()
         if prompt is not None:
             transcript.append(Message.from_role_and_content(Role.USER, prompt))
-        return Run(self._step, transcript, self._limits, asked, tool_choice, session)
+        monitor = None if self._monitor is None else self._monitor()
+        return Run(self._step, transcript, self._limits, asked, tool_choice, session, monitor)
 
     async def _step(self, run: Run[T]) -> AsyncGenerator[Event]:
         """One turn of the model, or, when a call is open, of the tool."""
@@ -226,13 +233,22 @@ class Agent:
             yield ToolCalled(tool=run.call.recipient, arguments=run.call.arguments)
             yield await self._answer(run, run.call, engine)
             return
-        sampling = run.within_limits(self._sampling or engine.default_sampling)
+        sampling = await self._hooks.before_model(run, self._sampling or engine.default_sampling)
+        if run.stop_reason is not None:
+            return
+        sampling = run.within_limits(sampling)
         enforced = self._enforcer.enforcement(engine, run)
         completion = Completion(self._encoding, engine, run.transcript.prompt, sampling, enforced)
         try:
             async with aclosing(completion.events(run.seconds_left)) as events:
                 async for event in events:
+                    finding = run.judge(event.text) if isinstance(event, ReasoningDelta) else None
                     yield event
+                    if finding is not None:
+                        yield Flagged(reason=finding.reason, stop=finding.stop)
+                        if finding.stop:
+                            completion.finish = "monitor"
+                            break
         except ContextLengthError:
             if run.turns == 0:
                 raise
@@ -240,6 +256,7 @@ class Agent:
         finally:
             run.add(completion)
             run.citations = self._toolbox.citations(run.text)
+        await self._hooks.after_model(run)
 
     async def _answer(self, run: Run[T], call: Call, engine: TokenEngine) -> ToolReturned:
         """Let the tool answer, within the run's time, and tell the model."""
@@ -247,12 +264,21 @@ class Agent:
         try:
             async with asyncio.timeout(run.seconds_left()):
                 with run.calling():
-                    answer = await self._toolbox.call(call.recipient, call.arguments)
+                    answer = await self._called(run, call)
         except TimeoutError:
-            run.stop_reason = "timeout"
+            run.stop("timeout")
             answer = Answer(call.recipient, "Error: the time for this run is up.", error=True)
         seconds = time.monotonic() - start
         most = min(run.limits.tool_output_tokens, engine.context_length // 4)
         text = cut_in_the_middle(self._encoding, answer.text, most)
         run.answer(call.answered(answer.author, text))
         return ToolReturned(tool=answer.author, output=text, error=answer.error, seconds=seconds)
+
+    async def _called(self, run: Run[T], call: Call) -> Answer:
+        """What the tool answers, between the hooks."""
+        try:
+            call = await self._hooks.before_tool(run, call)
+        except ToolError as error:
+            return Answer(self._toolbox.author(call.recipient), f"Error: {error}", error=True)
+        answer = await self._toolbox.call(call.recipient, call.arguments)
+        return await self._hooks.after_tool(run, call, answer)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harmony.tools.citations import Citation
 
-StopReason = Literal["answer", "max_turns", "max_tokens", "timeout", "context"]
+StopReason = Literal["answer", "max_turns", "max_tokens", "timeout", "context", "monitor", "hook"]
 
 
 class Usage(BaseModel):
@@ -57,6 +57,14 @@ class TextDelta(_Event):
 
     type: Literal["text_delta"] = "text_delta"
     text: str
+
+
+class Flagged(_Event):
+    """The reasoning monitor found something; with `stop` the run ends here."""
+
+    type: Literal["flagged"] = "flagged"
+    reason: str
+    stop: bool
 
 
 class ToolCalled(_Event):
@@ -112,6 +120,7 @@ Event = Annotated[
     ReasoningDelta
     | CommentaryDelta
     | TextDelta
+    | Flagged
     | ToolCalled
     | ToolReturned
     | Repaired

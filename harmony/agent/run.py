@@ -11,6 +11,7 @@ from harmony import Message
 from harmony.agent.calls import open_call
 from harmony.agent.completion import Completion
 from harmony.agent.events import Event, RunFinished, StopReason, Usage
+from harmony.agent.hooks import Finding, ReasoningMonitor
 from harmony.agent.output import Output
 from harmony.agent.sessions import Session
 from harmony.errors import OutputError
@@ -56,7 +57,8 @@ class RunResult(Generic[T]):
     """How a run ended. Give `transcript` to the next run to go on with the conversation.
 
     `closed` says that a limit ended it and that the answer was brought to a valid end all the same;
-    `citations` are those in `text` that name a page which a tool has displayed.
+    `citations` are those in `text` that name a page which a tool has displayed; `findings` are those of the
+    reasoning monitor. The reasoning is in `transcript` and `messages`, and nowhere else.
     """
 
     text: str
@@ -67,6 +69,7 @@ class RunResult(Generic[T]):
     closed: bool
     asked: Output[T]
     citations: tuple[Citation, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
     @property
     def output(self) -> T:
@@ -99,6 +102,7 @@ class Run(Generic[T]):
         asked: Output[T],
         tool_choice: str,
         session: Session | None = None,
+        monitor: ReasoningMonitor | None = None,
     ) -> None:
         self._events = self._all_steps(step)
         self._deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
@@ -107,6 +111,8 @@ class Run(Generic[T]):
         self.asked = asked
         self._tool_choice = tool_choice
         self._session = session
+        self._monitor = monitor
+        self.findings: list[Finding] = []
         self.transcript = transcript
         self.call = open_call(transcript)
         self.turns = 0
@@ -137,6 +143,7 @@ class Run(Generic[T]):
             self.closed,
             self.asked,
             self.citations,
+            tuple(self.findings),
         )
 
     def seconds_left(self) -> float | None:
@@ -184,6 +191,17 @@ class Run(Generic[T]):
         self.call = None
         if self.stop_reason is None and self.tokens_left() == 0:
             self.stop_reason = "max_tokens"
+
+    def stop(self, reason: StopReason = "hook") -> None:
+        """End the run after the step it is in, unless it has ended."""
+        self.stop_reason = self.stop_reason or reason
+
+    def judge(self, reasoning: str) -> Finding | None:
+        """What the monitor finds in more reasoning; a finding may stop the run."""
+        finding = None if self._monitor is None else self._monitor.read(reasoning)
+        if finding is not None:
+            self.findings.append(finding)
+        return finding
 
     def spend(self, usage: Usage) -> None:
         """Count tokens that this run has used, or a run that one of its tools has begun."""
