@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         raise_disallowed_special_token,
     )
     from harmony.errors import (
+        ApprovalNeededError,
         CheckpointError,
         ConstraintError,
         ContextLengthError,
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AnswerFormat",
+    "ApprovalNeededError",
     "Author",
     "ChannelConfig",
     "ChatRequest",

@@ -20,6 +20,7 @@
     ├── ContextLengthError     a prompt longer than the model's context
     ├── EngineError            an engine that failed while it generated
     ├── SessionError           a saved session that is not there, damaged, or changed by another process
+    ├── ApprovalNeededError    a call that waits for somebody's decision
     ├── ToolError              a tool that cannot be defined, or that failed; its text is meant for the model
     ├── SandboxUnavailableError  nothing on this machine can confine model code
     ├── UsageError             a bad option or argument of the command line
@@ -177,6 +178,10 @@ class EngineError(HarmonyError):
 
 class SessionError(HarmonyError):
     """A saved session that is not there, is damaged, or was changed by somebody else meanwhile."""
+
+
+class ApprovalNeededError(HarmonyError):
+    """A call that nobody has decided on yet; an agent's run ends with it, and goes on after the decision."""
 
 
 class ToolError(HarmonyError):

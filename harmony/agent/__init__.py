@@ -3,6 +3,7 @@
 from harmony.agent.agent import Agent
 from harmony.agent.agent_tool import AgentTool
 from harmony.agent.events import (
+    ApprovalRequested,
     CommentaryDelta,
     Event,
     Flagged,
@@ -18,12 +19,15 @@ from harmony.agent.events import (
 )
 from harmony.agent.hooks import Finding, Hooks, ReasoningMonitor
 from harmony.agent.run import Limits, Run, RunOptions, RunResult
-from harmony.agent.sessions import Session, SessionInfo, SessionStore
+from harmony.agent.session import Decided, Session
+from harmony.agent.session_store import SessionInfo, SessionStore
 
 __all__ = [
     "Agent",
     "AgentTool",
+    "ApprovalRequested",
     "CommentaryDelta",
+    "Decided",
     "Event",
     "Finding",
     "Flagged",

@@ -12,17 +12,17 @@ from harmony.agent.agent_tool import AgentTool
 from harmony.agent.calls import NOT_RUN, Call, cut_in_the_middle, open_call
 from harmony.agent.completion import Completion
 from harmony.agent.enforcement import Enforcer
-from harmony.agent.events import Event, Flagged, ReasoningDelta, ToolCalled, ToolReturned
+from harmony.agent.events import ApprovalRequested, Event, Flagged, ReasoningDelta, ToolCalled, ToolReturned
 from harmony.agent.hooks import Hooks, ReasoningMonitor
 from harmony.agent.opening import opening, told
 from harmony.agent.output import TEXT, Format, output_of
 from harmony.agent.routing import Answer, Toolbox
 from harmony.agent.run import Limits, Run, RunOptions, RunResult
-from harmony.agent.sessions import Session
-from harmony.errors import ContextLengthError, ToolError
+from harmony.agent.session import Session
+from harmony.errors import ApprovalNeededError, ContextLengthError, ToolError
 from harmony.runtime.generation import SamplingParams, TokenEngine
 from harmony.runtime.models import load_engine
-from harmony.tools.approval import Approve
+from harmony.tools.approval import Approve, approved, refusal
 from harmony.tools.tool import Tool
 from harmony.transcript import Transcript
 
@@ -35,10 +35,10 @@ class Agent:
     `model` is "tiny" (bundled), a folder with a checkpoint, a hub name such as openai/gpt-oss-20b, the
     URL of a server that takes token ids, or an engine; it is loaded at the first run. `sampling` None
     takes the model's own defaults. `approve` is asked before every call of a tool, with its name and the
-    arguments as sampled; what it refuses does not run, and the model is told so. `hooks` stand before and
-    after model and tools; `monitor` makes, for each run, what reads its reasoning and can flag or stop it.
-    Turns keep to the harmony format and to the schemas of the tools where the engine can enforce them;
-    `strict` makes it an error when it cannot.
+    arguments as sampled; what it refuses does not run, and the model is told so; "later" ends the run until
+    its session has a decision. `hooks` stand before and after model and tools; `monitor` makes, for each
+    run, what reads its reasoning and can flag or stop it. Turns keep to the harmony format and to the
+    schemas of the tools where the engine can enforce them; `strict` makes it an error when it cannot.
 
     >>> agent = Agent(tools=[Python()])
     >>> agent.run_sync("What is 48 * 37?").text
@@ -215,7 +215,7 @@ class Agent:
             transcript = opening(self._encoding, self._toolbox, self._reasoning, self._instructions, section)
         elif prompt is not None:
             transcript = transcript.copy()
-            if (call := open_call(transcript)) is not None:
+            if (call := open_call(transcript.said)) is not None:
                 transcript.append(call.answered(self._toolbox.author(call.recipient), NOT_RUN))
             if section is not None:
                 transcript.append(told(section))
@@ -258,13 +258,16 @@ class Agent:
             run.citations = self._toolbox.citations(run.text)
         await self._hooks.after_model(run)
 
-    async def _answer(self, run: Run[T], call: Call, engine: TokenEngine) -> ToolReturned:
-        """Let the tool answer, within the run's time, and tell the model."""
+    async def _answer(self, run: Run[T], call: Call, engine: TokenEngine) -> ToolReturned | ApprovalRequested:
+        """Let the tool answer, within the run's time, and tell the model; or leave the call open."""
         start = time.monotonic()
         try:
             async with asyncio.timeout(run.seconds_left()):
                 with run.calling():
                     answer = await self._called(run, call)
+        except ApprovalNeededError:
+            run.stop("approval")
+            return ApprovalRequested(tool=call.recipient, arguments=call.arguments)
         except TimeoutError:
             run.stop("timeout")
             answer = Answer(call.recipient, "Error: the time for this run is up.", error=True)
@@ -276,9 +279,13 @@ class Agent:
 
     async def _called(self, run: Run[T], call: Call) -> Answer:
         """What the tool answers, between the hooks."""
+        tool, decision = self._toolbox.author(call.recipient), run.decision
         try:
+            if decision is not None and not decision.approved:
+                raise ToolError(refusal(tool, decision.reason))
             call = await self._hooks.before_tool(run, call)
         except ToolError as error:
-            return Answer(self._toolbox.author(call.recipient), f"Error: {error}", error=True)
-        answer = await self._toolbox.call(call.recipient, call.arguments)
+            return Answer(tool, f"Error: {error}", error=True)
+        with approved(self._toolbox.author(call.recipient), call.arguments, already=decision is not None):
+            answer = await self._toolbox.call(call.recipient, call.arguments)
         return await self._hooks.after_tool(run, call, answer)

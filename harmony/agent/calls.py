@@ -1,9 +1,10 @@
-"""Calls of tools: the one that a transcript ends with, and what the model is told in answer to it."""
+"""Calls of tools: the one that a conversation ends with, and what the model is told in answer to it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from harmony import Author, HarmonyEncoding, Message, Role, Transcript
+from harmony import Author, HarmonyEncoding, Message, Role, Segment
 from harmony.recipients import is_call
 from harmony.vocabulary import CALL, RETURN
 
@@ -29,9 +30,9 @@ class Call:
         return message.with_channel(self.channel).with_recipient("assistant")
 
 
-def open_call(transcript: Transcript) -> Call | None:
-    """The call that a transcript ends with, which no tool has answered yet."""
-    last = transcript.said[-1:]
+def open_call(said: Sequence[Segment]) -> Call | None:
+    """The call that a conversation ends with, which no tool has answered yet."""
+    last = said[-1:]
     if not last or not last[0].is_sampled or last[0].tokens[-1] not in (CALL, RETURN):
         return None
     message = last[0].message

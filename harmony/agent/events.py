@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harmony.tools.citations import Citation
 
-StopReason = Literal["answer", "max_turns", "max_tokens", "timeout", "context", "monitor", "hook"]
+StopReason = Literal["answer", "max_turns", "max_tokens", "timeout", "context", "approval", "monitor", "hook"]
 
 
 class Usage(BaseModel):
@@ -75,6 +75,14 @@ class ToolCalled(_Event):
     arguments: str
 
 
+class ApprovalRequested(_Event):
+    """The call waits for a decision: the run ends here, and goes on after it."""
+
+    type: Literal["approval_requested"] = "approval_requested"
+    tool: str
+    arguments: str
+
+
 class ToolReturned(_Event):
     """What the tool answered, as the model reads it."""
 
@@ -122,6 +130,7 @@ Event = Annotated[
     | TextDelta
     | Flagged
     | ToolCalled
+    | ApprovalRequested
     | ToolReturned
     | Repaired
     | Notice

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harmony.errors import SandboxUnavailableError, ToolError
+from harmony.errors import ApprovalNeededError, SandboxUnavailableError, ToolError
 from harmony.tools.approval import Approve, ask
 from harmony.tools.citations import Citation
 from harmony.tools.tool import BuiltinTool, CallableTool, CitableTool, ClosableTool, FittedTool, Tool
@@ -25,7 +25,8 @@ class Toolbox:
 
     A function is found with and without `functions.`, a built-in tool too, and special tokens that were
     sampled into the recipient are passed over. Whatever goes wrong in a tool becomes a text for
-    the model; only a sandbox that is not to be had ends the run. `approve` is asked before every call.
+    the model; only a sandbox that is not to be had and a call that waits for approval end the run. `approve`
+    is asked before every call.
 
     Raises ToolError when two tools have one name, and for what is no tool.
     """
@@ -54,7 +55,7 @@ class Toolbox:
         try:
             await ask(self._approve, author, arguments)
             return Answer(author, await self._run(author, arguments), error=False)
-        except SandboxUnavailableError:
+        except (SandboxUnavailableError, ApprovalNeededError):
             raise
         except ToolError as error:
             return Answer(author, f"Error: {error}", error=True)

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, TypedDict, TypeVar
 
 from harmony import Message
-from harmony.agent.calls import open_call
+from harmony.agent.calls import Call, open_call
 from harmony.agent.completion import Completion
 from harmony.agent.events import Event, RunFinished, StopReason, Usage
 from harmony.agent.hooks import Finding, ReasoningMonitor
 from harmony.agent.output import Output
-from harmony.agent.sessions import Session
+from harmony.agent.session import Session
 from harmony.errors import OutputError
 from harmony.runtime.generation import SamplingParams
 from harmony.tools.citations import Citation
@@ -58,7 +58,8 @@ class RunResult(Generic[T]):
 
     `closed` says that a limit ended it and that the answer was brought to a valid end all the same;
     `citations` are those in `text` that name a page which a tool has displayed; `findings` are those of the
-    reasoning monitor. The reasoning is in `transcript` and `messages`, and nowhere else.
+    reasoning monitor, `pending` is a call that no tool has answered, because the run ended at it. The
+    reasoning is in `transcript` and `messages`, and nowhere else.
     """
 
     text: str
@@ -70,6 +71,7 @@ class RunResult(Generic[T]):
     asked: Output[T]
     citations: tuple[Citation, ...] = ()
     findings: tuple[Finding, ...] = ()
+    pending: Call | None = None
 
     @property
     def output(self) -> T:
@@ -114,7 +116,8 @@ class Run(Generic[T]):
         self._monitor = monitor
         self.findings: list[Finding] = []
         self.transcript = transcript
-        self.call = open_call(transcript)
+        self.call = open_call(transcript.said)
+        self.decision = session.decision if session is not None and self.call is not None else None
         self.turns = 0
         self.text = ""
         self.usage = Usage()
@@ -144,6 +147,7 @@ class Run(Generic[T]):
             self.asked,
             self.citations,
             tuple(self.findings),
+            self.call,
         )
 
     def seconds_left(self) -> float | None:
@@ -188,7 +192,7 @@ class Run(Generic[T]):
     def answer(self, message: Message) -> None:
         """Take over what a tool answered to the open call."""
         self.transcript.append(message)
-        self.call = None
+        self.call = self.decision = None
         if self.stop_reason is None and self.tokens_left() == 0:
             self.stop_reason = "max_tokens"
 

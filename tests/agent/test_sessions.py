@@ -123,7 +123,7 @@ def test_any_transcript_is_kept_exactly(turns: list[tuple[str, str | list[int]]]
     """After every turn, what is saved is what is in memory: tokens, messages, what was sampled."""
     with SessionStore(":memory:") as store:
         session, transcript = store.session("s"), Transcript(ENCODING, drop_rule="nothing")
-        session = store._create("t", transcript)
+        session = store.create("t", transcript)
         for kind, what in turns:
             if kind == "user":
                 transcript.append(Message.from_role_and_content(Role.USER, str(what)))

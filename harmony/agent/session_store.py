@@ -18,8 +18,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
-from harmony import Message, Role, Segment, Transcript, load_encoding
-from harmony.agent.calls import Call, open_call
+from pydantic import TypeAdapter
+
+from harmony import Message, Segment, Transcript, load_encoding
+from harmony.agent.calls import open_call
+from harmony.agent.session import Decided, Session, is_question
 from harmony.errors import SessionError
 
 _VERSION: Final = 1
@@ -27,7 +30,8 @@ _TITLE: Final = 80
 _TABLES: Final = """
 CREATE TABLE sessions (
     id TEXT PRIMARY KEY, parent TEXT, created REAL NOT NULL, updated REAL NOT NULL, title TEXT NOT NULL,
-    version INTEGER NOT NULL, drop_rule TEXT NOT NULL, schema_profile TEXT NOT NULL
+    pending TEXT, decision TEXT, version INTEGER NOT NULL,
+    drop_rule TEXT NOT NULL, schema_profile TEXT NOT NULL
 );
 CREATE TABLE segments (
     session TEXT NOT NULL REFERENCES sessions ON DELETE CASCADE, position INTEGER NOT NULL,
@@ -39,7 +43,10 @@ CREATE TABLE segments (
 
 @dataclass(frozen=True)
 class SessionInfo:
-    """What a list shows of a session; times are seconds since 1970, the title is its first question."""
+    """What a list shows of a session; times are seconds since 1970, the title is its first question.
+
+    `pending` names the tool of the call at its end that waits for an answer.
+    """
 
     id: str
     title: str
@@ -47,88 +54,10 @@ class SessionInfo:
     updated: float
     segments: int
     parent: str | None
+    pending: str | None
 
 
-class Session:
-    """A conversation that is kept in a store; give it to `Agent.run`. Stores make and open them."""
-
-    def __init__(self, store: "SessionStore", session_id: str, version: int, transcript: Transcript) -> None:
-        self._store = store
-        self.id = session_id
-        self._version = version
-        self._said = transcript.said
-        self._drop_rule = transcript.drop_rule
-        self._schema_profile = transcript.schema_profile
-        self._running = False
-
-    def __repr__(self) -> str:
-        return f"<Session {self.id!r} of {len(self._said)} segments>"
-
-    @property
-    def transcript(self) -> Transcript:
-        """A transcript of its own, of all that is saved."""
-        return Transcript(
-            load_encoding(), self._said, drop_rule=self._drop_rule, schema_profile=self._schema_profile
-        )
-
-    @property
-    def messages(self) -> list[Message]:
-        """The messages in context."""
-        return self.transcript.messages
-
-    @property
-    def pending(self) -> Call | None:
-        """The call at its end that no tool has answered yet."""
-        return open_call(self.transcript)
-
-    def save(self, transcript: Transcript) -> None:
-        """Keep `transcript` as the conversation; only what differs from what is saved is written.
-
-        Raises SessionError, and saves nothing, when the session was changed or deleted since it was opened.
-        """
-        said = transcript.said
-        kept = _common(self._said, said)
-        if kept < max(len(said), len(self._said)):
-            self._version = self._store._write(self.id, self._version, said, kept)
-            self._said = said
-
-    def undo(self) -> str:
-        """Take back the last question and all that came after it; the question is returned.
-
-        Raises SessionError when nothing was asked yet.
-        """
-        asked = [i for i, segment in enumerate(self._said) if _is_question(segment)]
-        if not asked:
-            raise SessionError(f"nothing was asked in the session {self.id!r}; there is nothing to undo")
-        question = self._said[asked[-1]].message
-        assert question is not None
-        self.save(self.transcript.before(asked[-1]))
-        return question.text
-
-    def edit(self, index: int, message: Message) -> None:
-        """Put `message` in place of segment `index` of `transcript.said`; the others keep their tokens.
-
-        Raises RenderError, IndexError, SessionError.
-        """
-        self.save(self.transcript.replaced(index, message))
-
-    def branch(self, before: int | None = None, *, session_id: str | None = None) -> "Session":
-        """A new session that goes on by itself from here, or from what was said before segment `before`."""
-        transcript = self.transcript if before is None else self.transcript.before(before)
-        return self._store._create(session_id, transcript, parent=self.id)
-
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        """While a run goes on in this session, no other can. Raises SessionError."""
-        if self._running:
-            raise SessionError(
-                f"a run goes on in the session {self.id!r}; wait for its end, or branch the session"
-            )
-        self._running = True
-        try:
-            yield
-        finally:
-            self._running = False
+_DECIDED: Final = TypeAdapter(Decided)
 
 
 class SessionStore:
@@ -178,13 +107,13 @@ class SessionStore:
         """The session of this id, begun if there is none; without an id, a new one."""
         if session_id is not None and session_id in self:
             return self.open(session_id)
-        return self._create(session_id, Transcript(load_encoding()))
+        return self.create(session_id, Transcript(load_encoding()))
 
     def open(self, session_id: str) -> Session:
         """The session of this id, as it was saved. Raises SessionError when it is not there, or damaged."""
         with self._transaction():
             rules = self._rows(
-                "SELECT version, drop_rule, schema_profile FROM sessions WHERE id = ?", session_id
+                "SELECT version, decision, drop_rule, schema_profile FROM sessions WHERE id = ?", session_id
             )
             segments = self._rows(
                 "SELECT tokens, message, sampled_start, sampled_stop FROM segments WHERE session = ? "
@@ -193,19 +122,20 @@ class SessionStore:
             )
         if not rules:
             raise SessionError(f"there is no session {session_id!r} in {self._path}")
-        ((version, drop_rule, schema_profile),) = rules
+        ((version, decision, drop_rule, schema_profile),) = rules
         try:
             said = [_segment(*row) for row in segments]
+            decided = None if decision is None else _DECIDED.validate_json(decision)
             transcript = Transcript(load_encoding(), said, drop_rule=drop_rule, schema_profile=schema_profile)
         except (ValueError, TypeError, struct.error) as error:
             raise SessionError(f"the session {session_id!r} in {self._path} is damaged") from error
-        return Session(self, session_id, version, transcript)
+        return Session(self, session_id, transcript, version, decided)
 
     def list(self) -> Sequence[SessionInfo]:
         """All sessions, the one used last first."""
         rows = self._rows(
             "SELECT id, title, created, updated, "
-            "(SELECT count(*) FROM segments WHERE session = sessions.id), parent "
+            "(SELECT count(*) FROM segments WHERE session = sessions.id), parent, pending "
             "FROM sessions ORDER BY updated DESC, id"
         )
         return [SessionInfo(*row) for row in rows]
@@ -221,36 +151,49 @@ class SessionStore:
         with self._lock:
             self._database.close()
 
-    def _create(
-        self, session_id: str | None, transcript: Transcript, *, parent: str | None = None
-    ) -> Session:
+    def create(self, session_id: str | None, transcript: Transcript, *, parent: str | None = None) -> Session:
+        """A new session of what a transcript holds. Raises SessionError when there is one of this id."""
         session_id = uuid.uuid4().hex if session_id is None else session_id
         now, said = time.time(), transcript.said
-        row = (session_id, parent, now, now, _title(said), transcript.drop_rule, transcript.schema_profile)
+        row = (session_id, parent, now, now, _title(said), _pending(said))
         with self._transaction():
             if session_id in self:
                 raise SessionError(f"there is a session {session_id!r} already; open it, or take another id")
-            self._database.execute("INSERT INTO sessions VALUES (?, ?, ?, ?, ?, 0, ?, ?)", row)
+            self._database.execute(
+                "INSERT INTO sessions VALUES (?, ?, ?, ?, ?, ?, NULL, 0, ?, ?)",
+                (*row, transcript.drop_rule, transcript.schema_profile),
+            )
             self._insert(session_id, said, 0)
-        return Session(self, session_id, 0, transcript)
+        return Session(self, session_id, transcript)
 
-    def _write(self, session_id: str, version: int, said: Sequence[Segment], kept: int) -> int:
+    def write(self, session_id: str, version: int, said: Sequence[Segment], kept: int) -> int:
         """Write what was said from segment `kept` on; the result is the version that it made."""
         with self._transaction():
-            changed = self._database.execute(
-                "UPDATE sessions SET version = version + 1, updated = ?, title = ? "
-                "WHERE id = ? AND version = ?",
-                (time.time(), _title(said), session_id, version),
+            self._change(
+                "updated = ?, title = ?, pending = ?, decision = NULL",
+                (time.time(), _title(said), _pending(said), session_id, version),
             )
-            if not changed.rowcount:
-                raise SessionError(
-                    f"the session {session_id!r} was changed or deleted since it was opened; open it again"
-                )
             self._database.execute(
                 "DELETE FROM segments WHERE session = ? AND position >= ?", (session_id, kept)
             )
             self._insert(session_id, said, kept)
         return version + 1
+
+    def decide(self, session_id: str, version: int, decision: Decided) -> int:
+        """Write what was decided on the pending call; the result is the version that it made."""
+        with self._transaction():
+            self._change("decision = ?", (_DECIDED.dump_json(decision).decode(), session_id, version))
+        return version + 1
+
+    def _change(self, what: str, values: tuple[object, ...]) -> None:
+        """Change a session if it is still of the version that is known; the id and it are the last values."""
+        changed = self._database.execute(
+            f"UPDATE sessions SET version = version + 1, {what} WHERE id = ? AND version = ?", values
+        )
+        if not changed.rowcount:
+            raise SessionError(
+                f"the session {values[-2]!r} was changed or deleted since it was opened; open it again"
+            )
 
     def _insert(self, session_id: str, said: Sequence[Segment], first: int) -> None:
         rows = [(session_id, place, *_row(said[place])) for place in range(first, len(said))]
@@ -290,19 +233,12 @@ def _segment(tokens: bytes, message: str | None, start: int, stop: int) -> Segme
     return Segment(struct.unpack(f"<{len(tokens) // 4}I", tokens), said, (start, stop))
 
 
-def _is_question(segment: Segment) -> bool:
-    return segment.message is not None and segment.message.author.role == Role.USER and not segment.is_sampled
-
-
-def _common(one: Sequence[Segment], other: Sequence[Segment]) -> int:
-    """How many segments two conversations begin with in common."""
-    shorter = min(len(one), len(other))
-    if one[:shorter] == other[:shorter]:
-        return shorter
-    return next(i for i in range(shorter) if one[i] != other[i])
+def _pending(said: Sequence[Segment]) -> str | None:
+    call = open_call(said)
+    return None if call is None else call.recipient
 
 
 def _title(said: Sequence[Segment]) -> str:
     """The first question, in one line."""
-    asked = (segment.message.text for segment in said if segment.message and _is_question(segment))
+    asked = (segment.message.text for segment in said if segment.message and is_question(segment))
     return " ".join(next(asked, "").split())[:_TITLE]
