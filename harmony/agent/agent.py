@@ -14,7 +14,7 @@ from harmony.agent.completion import Completion
 from harmony.agent.enforcement import Enforcer
 from harmony.agent.events import ApprovalRequested, Event, Flagged, ReasoningDelta, ToolCalled, ToolReturned
 from harmony.agent.hooks import Hooks, ReasoningMonitor
-from harmony.agent.opening import opening, told
+from harmony.agent.opening import Opening, told
 from harmony.agent.output import TEXT, Format, output_of
 from harmony.agent.routing import Answer, Toolbox
 from harmony.agent.run import Limits, Run, RunOptions, RunResult
@@ -61,8 +61,7 @@ class Agent:
     ) -> None:
         self._model = model
         self._toolbox = Toolbox(tools, approve)
-        self._instructions = instructions
-        self._reasoning = ReasoningEffort(reasoning.capitalize())
+        self._opening = Opening(self._toolbox, ReasoningEffort(reasoning.capitalize()), instructions)
         self._sampling = sampling
         self._limits = limits or Limits()
         self._hooks = hooks or Hooks()
@@ -212,7 +211,7 @@ class Agent:
                 raise ValueError("a run goes on with a transcript or with a session, not with both")
             transcript = session.transcript
         if transcript is None or not transcript.said:
-            transcript = opening(self._encoding, self._toolbox, self._reasoning, self._instructions, section)
+            transcript = self._opening.transcript(section)
         elif prompt is not None:
             transcript = transcript.copy()
             if (call := open_call(transcript.said)) is not None:

@@ -1,7 +1,7 @@
 """What the model samples in one turn: events as it streams, messages when it has ended."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Literal
 
@@ -82,8 +82,7 @@ class Completion:
         async with aclosing(generation) as tokens:
             while self.finish is None:
                 try:
-                    async with asyncio.timeout(seconds_left()):
-                        token = await anext(tokens)
+                    token = await _within(seconds_left(), anext(tokens))
                 except TimeoutError:
                     self.finish = "timeout"
                 else:
@@ -149,6 +148,13 @@ class Completion:
             yield CommentaryDelta(text=text)
         elif shown := self._citations.feed(text):
             yield TextDelta(text=shown)
+
+
+async def _within(seconds: float | None, token: Awaitable[GeneratedToken]) -> GeneratedToken:
+    if seconds is None:
+        return await token
+    async with asyncio.timeout(seconds):
+        return await token
 
 
 def _is_answer(message: Message) -> bool:

@@ -52,12 +52,13 @@ class Enforcer:
     def __init__(self, toolbox: Toolbox, *, strict: bool) -> None:
         self._toolbox = toolbox
         self._strict = strict
+        self._known: tuple[TokenEngine | None, bool] = None, False
         self._grammars = Memo(self._grammar, size=lambda *_: 1, capacity=_KEPT)
 
     def enforcement(self, engine: TokenEngine, run: Run[T]) -> Enforcement:
         """That of the next turn. Raises GrammarError when one is required and cannot be had."""
         required = self._strict or run.asked.format is not None or run.tool_choice != "auto"
-        if not required and not isinstance(engine, ConstrainedEngine):
+        if not required and not self._can_keep(engine):
             return FREE
         try:
             constraint = constrain(
@@ -71,6 +72,12 @@ class Enforcer:
                 raise
             notice = f"tool calls and answers are not enforced: {error}"
             return FREE if run.turns else Enforcement(notice=notice)
+
+    def _can_keep(self, engine: TokenEngine) -> bool:
+        """Whether the engine can keep to a grammar; looking costs more than a token, so it is done once."""
+        if self._known[0] is not engine:
+            self._known = engine, isinstance(engine, ConstrainedEngine)
+        return self._known[1]
 
     def _grammar(self, key: tuple[Output[Any], str]) -> TurnGrammar:
         asked, tool_choice = key
