@@ -18,6 +18,7 @@ from harmony.agent.events import (
     Usage,
 )
 from harmony.agent.hooks import Finding, Hooks, ReasoningMonitor
+from harmony.agent.retries import Retries
 from harmony.agent.run import Limits, Run, RunOptions, RunResult
 from harmony.agent.session import Decided, Session
 from harmony.agent.session_store import SessionInfo, SessionStore
@@ -37,6 +38,7 @@ __all__ = [
     "ReasoningDelta",
     "ReasoningMonitor",
     "Repaired",
+    "Retries",
     "Run",
     "RunFinished",
     "RunOptions",

@@ -16,6 +16,7 @@ from harmony.agent.events import ApprovalRequested, Event, Flagged, ReasoningDel
 from harmony.agent.hooks import Hooks, ReasoningMonitor
 from harmony.agent.opening import Opening, told
 from harmony.agent.output import TEXT, Format, output_of
+from harmony.agent.retries import NO_RETRIES, Retries
 from harmony.agent.routing import Answer, Toolbox
 from harmony.agent.run import Limits, Run, RunOptions, RunResult
 from harmony.agent.session import Session
@@ -34,11 +35,12 @@ class Agent:
 
     `model` is "tiny" (bundled), a folder with a checkpoint, a hub name such as openai/gpt-oss-20b, the
     URL of a server that takes token ids, or an engine; it is loaded at the first run. `sampling` None
-    takes the model's own defaults. `approve` is asked before every call of a tool, with its name and the
-    arguments as sampled; what it refuses does not run, and the model is told so; "later" ends the run until
-    its session has a decision. `hooks` stand before and after model and tools; `monitor` makes, for each
-    run, what reads its reasoning and can flag or stop it. Turns keep to the harmony format and to the
-    schemas of the tools where the engine can enforce them; `strict` makes it an error when it cannot.
+    takes the model's own defaults. `limits` end a run; `retries` says when a turn whose engine failed is
+    asked for again. `approve` is asked before every call of a tool, with its name and the arguments as
+    sampled; what it refuses does not run, and the model is told so; "later" ends the run until its session
+    has a decision. `hooks` stand before and after model and tools; `monitor` makes, for each run, what reads
+    its reasoning and can flag or stop it. Turns keep to the harmony format and to the schemas of the tools
+    where the engine can enforce them; `strict` makes it an error when it cannot.
 
     >>> agent = Agent(tools=[Python()])
     >>> agent.run_sync("What is 48 * 37?").text
@@ -54,6 +56,7 @@ class Agent:
         reasoning: ReasoningEffort | str = ReasoningEffort.MEDIUM,
         sampling: SamplingParams | None = None,
         limits: Limits | None = None,
+        retries: Retries = NO_RETRIES,
         approve: Approve | None = None,
         hooks: Hooks | None = None,
         monitor: Callable[[], ReasoningMonitor] | None = None,
@@ -64,6 +67,7 @@ class Agent:
         self._opening = Opening(self._toolbox, ReasoningEffort(reasoning.capitalize()), instructions)
         self._sampling = sampling
         self._limits = limits or Limits()
+        self._retries = retries
         self._hooks = hooks or Hooks()
         self._monitor = monitor
         self._enforcer = Enforcer(self._toolbox, strict=strict)
@@ -237,7 +241,9 @@ class Agent:
             return
         sampling = run.within_limits(sampling)
         enforced = self._enforcer.enforcement(engine, run)
-        completion = Completion(self._encoding, engine, run.transcript.prompt, sampling, enforced)
+        completion = Completion(
+            self._encoding, engine, run.transcript.prompt, sampling, enforced, self._retries
+        )
         try:
             async with aclosing(completion.events(run.seconds_left)) as events:
                 async for event in events:

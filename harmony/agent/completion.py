@@ -18,7 +18,8 @@ from harmony.agent.events import (
     TextDelta,
     Usage,
 )
-from harmony.errors import GrammarError
+from harmony.agent.retries import NO_RETRIES, Retries
+from harmony.errors import EngineError, GrammarError
 from harmony.recipients import is_call
 from harmony.runtime.generation import GeneratedToken, SamplingParams, TokenEngine
 from harmony.tools.citations import WholeCitations
@@ -42,11 +43,13 @@ class Completion:
         prompt: list[int],
         sampling: SamplingParams,
         enforcement: Enforcement = FREE,
+        retries: Retries = NO_RETRIES,
     ) -> None:
         self._engine = engine
         self._prompt = prompt
         self._sampling = sampling
         self._enforcement = enforcement
+        self._retries = retries
         self._stop = encoding.stop_tokens_for_assistant_actions()
         self._parser = StreamableParser(encoding, Role.ASSISTANT, strict=False)
         self._citations = WholeCitations()
@@ -56,22 +59,30 @@ class Completion:
         self.closed = False
 
     async def events(self, seconds_left: Callable[[], float | None]) -> AsyncGenerator[Event]:
-        """Sample until the turn ends or the time is up.
+        """Sample until the turn ends or the time is up; a failure before the first token is tried again.
 
         Raises ContextLengthError and EngineError, ConstraintError when a grammar cannot be kept, and
         GrammarError when there is none that could be and one is required; else a notice says so.
         """
         if self._enforcement.notice:
             yield Notice(text=self._enforcement.notice)
-        try:
-            async for event in self._sampled(self._enforcement.constraint, seconds_left):
-                yield event
-        except GrammarError as error:
-            if self._enforcement.required:
-                raise
-            yield Notice(text=f"this turn is not enforced: {error}")
-            async for event in self._sampled(None, seconds_left):
-                yield event
+        constraint, failures = self._enforcement.constraint, 0
+        while self.finish is None:
+            try:
+                async for event in self._sampled(constraint, seconds_left):
+                    yield event
+            except GrammarError as error:
+                if self._enforcement.required or constraint is None:
+                    raise
+                constraint = None
+                yield Notice(text=f"this turn is not enforced: {error}")
+            except EngineError as error:
+                failures += 1
+                wait = None if self._parser.tokens else self._retries.wait(failures, seconds_left())
+                if wait is None:
+                    raise
+                yield Notice(text=f"nothing was sampled: {error}; asking again in {wait:g} s")
+                await asyncio.sleep(wait)
 
     async def _sampled(
         self, constraint: "Constraint | None", seconds_left: Callable[[], float | None]

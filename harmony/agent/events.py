@@ -9,7 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harmony.tools.citations import Citation
 
-StopReason = Literal["answer", "max_turns", "max_tokens", "timeout", "context", "approval", "monitor", "hook"]
+StopReason = Literal[
+    "answer",
+    "max_turns",
+    "max_tool_calls",
+    "max_tokens",
+    "timeout",
+    "context",
+    "approval",
+    "monitor",
+    "hook",
+]
 
 
 class Usage(BaseModel):

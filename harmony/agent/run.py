@@ -26,7 +26,10 @@ _caller: ContextVar["Run[Any] | None"] = ContextVar("_caller", default=None)
 
 @dataclass(frozen=True)
 class Limits:
-    """What ends a run: model turns, sampled tokens, wall-clock seconds; None is no limit.
+    """What ends a run: model turns, calls of tools, sampled tokens, wall-clock seconds; None is no limit.
+
+    The call after the last of `tool_calls` stays open. Tokens and seconds are also those of runs that its
+    tools begin.
 
     `reasoning_tokens` ends the reasoning of a run that takes longer, where a grammar can be kept to. A
     tool's answer is cut in the middle to `tool_output_tokens`, or to a quarter of the model's context
@@ -34,6 +37,7 @@ class Limits:
     """
 
     turns: int = 20
+    tool_calls: int | None = None
     tokens: int | None = None
     seconds: float | None = None
     reasoning_tokens: int | None = None
@@ -118,7 +122,7 @@ class Run(Generic[T]):
         self.transcript = transcript
         self.call = open_call(transcript.said)
         self.decision = session.decision if session is not None and self.call is not None else None
-        self.turns = 0
+        self.turns = self.tool_calls = 0
         self.text = ""
         self.usage = Usage()
         self.citations: tuple[Citation, ...] = ()
@@ -193,6 +197,7 @@ class Run(Generic[T]):
         """Take over what a tool answered to the open call."""
         self.transcript.append(message)
         self.call = self.decision = None
+        self.tool_calls += 1
         if self.stop_reason is None and self.tokens_left() == 0:
             self.stop_reason = "max_tokens"
 
@@ -229,6 +234,8 @@ class Run(Generic[T]):
             return "answer"
         if self.tokens_left() == 0:
             return "max_tokens"
+        if completion.call is not None and self.tool_calls == self.limits.tool_calls:
+            return "max_tool_calls"
         return "max_turns" if self.turns >= self.limits.turns else None
 
     async def _all_steps(self, step: Callable[["Run[T]"], AsyncGenerator[Event]]) -> AsyncGenerator[Event]:

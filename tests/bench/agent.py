@@ -164,9 +164,8 @@ def main() -> None:
         with asyncio.Runner(loop_factory=new_loop) as runner:
             rate, cpu = runner.run(load(engine, make(engine), seconds))
         goal = "   goal: ≥ 90 %" if make is agents else ""
-        print(
-            f"{AGENTS} {name}: {rate / capacity:.1%} of {capacity:.0f} turns/s, {cpu:.0f} µs of CPU each{goal}"
-        )
+        share = f"{rate / capacity:.1%} of {capacity:.0f} turns/s"
+        print(f"{AGENTS} {name}: {share}, {cpu:.0f} µs of CPU a turn{goal}")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(load(engine, agents(engine), seconds * 2))
