@@ -7,14 +7,14 @@ from contextlib import aclosing
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
-from harmony import Message, ReasoningEffort, Role, load_encoding
+from harmony import ReasoningEffort, load_encoding
 from harmony.agent.agent_tool import AgentTool
-from harmony.agent.calls import NOT_RUN, Call, cut_in_the_middle, open_call
+from harmony.agent.calls import Call, cut_in_the_middle
 from harmony.agent.completion import Completion
 from harmony.agent.enforcement import Enforcer
 from harmony.agent.events import ApprovalRequested, Event, Flagged, ReasoningDelta, ToolCalled, ToolReturned
 from harmony.agent.hooks import Hooks, ReasoningMonitor
-from harmony.agent.opening import Opening, told
+from harmony.agent.opening import Opening
 from harmony.agent.output import TEXT, Format, output_of
 from harmony.agent.retries import NO_RETRIES, Retries
 from harmony.agent.routing import Answer, Toolbox
@@ -94,7 +94,7 @@ class Agent:
         """Answer `prompt`; `RunOptions` says what else a run takes.
 
         Without a prompt, a session or transcript goes on where it stands: a call at its end is let to its
-        tool, anything else is continued by the model.
+        tool, anything else is continued by the model. Raises ValueError when there is neither.
 
         With an `output_type` the answer is a value of it, `result.output`: the model is told its schema and
         cannot write anything else. It is a type that pydantic knows, a JSON schema, or another format:
@@ -214,18 +214,7 @@ class Agent:
             if transcript is not None:
                 raise ValueError("a run goes on with a transcript or with a session, not with both")
             transcript = session.transcript
-        if transcript is None or not transcript.said:
-            transcript = self._opening.transcript(section)
-        elif prompt is not None:
-            transcript = transcript.copy()
-            if (call := open_call(transcript.said)) is not None:
-                transcript.append(call.answered(self._toolbox.author(call.recipient), NOT_RUN))
-            if section is not None:
-                transcript.append(told(section))
-        else:
-            transcript = transcript.copy()
-        if prompt is not None:
-            transcript.append(Message.from_role_and_content(Role.USER, prompt))
+        transcript = self._opening.conversation(prompt, transcript, section)
         monitor = None if self._monitor is None else self._monitor()
         return Run(self._step, transcript, self._limits, asked, tool_choice, session, monitor)
 

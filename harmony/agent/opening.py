@@ -1,4 +1,4 @@
-"""How a conversation begins: who the model is, the tools it has, what it is told to do."""
+"""How a conversation begins or goes on: who the model is, the tools it has, what it is told and asked."""
 
 import datetime
 from typing import Final
@@ -12,6 +12,7 @@ from harmony import (
     Transcript,
     load_encoding,
 )
+from harmony.agent.calls import NOT_RUN, open_call
 from harmony.agent.routing import Toolbox
 from harmony.memo import Memo
 
@@ -20,7 +21,10 @@ _KEPT: Final = 8
 
 
 class Opening:
-    """Begins the conversations of an agent, rendered once a day for each output that is asked for."""
+    """Begins the conversations of an agent, rendered once a day for each output that is asked for.
+
+    There is a system message, and a developer message if there is something to say.
+    """
 
     def __init__(self, toolbox: Toolbox, reasoning: ReasoningEffort, instructions: str | None) -> None:
         self._toolbox = toolbox
@@ -28,9 +32,27 @@ class Opening:
         self._instructions = instructions
         self._transcripts = Memo(self._rendered, size=lambda *_: 1, capacity=_KEPT)
 
-    def transcript(self, section: str | None) -> Transcript:
-        """The system message, and a developer message if there is something to say, such as a section."""
-        return self._transcripts[datetime.date.today().isoformat(), section].copy()
+    def conversation(self, prompt: str | None, earlier: Transcript | None, section: str | None) -> Transcript:
+        """A conversation that ends with `prompt`, in which the model is told the `section` of its output.
+
+        It goes on from `earlier`, where a call that stands open is answered first. Without a prompt it is
+        `earlier` as it stands; raises ValueError when there is nothing in it.
+        """
+        if earlier is not None and earlier.said:
+            transcript = earlier.copy()
+            if prompt is None:
+                return transcript
+            if (call := open_call(earlier.said)) is not None:
+                transcript.append(call.answered(self._toolbox.author(call.recipient), NOT_RUN))
+            if section is not None:
+                content = DeveloperContent.new().with_instructions(section)
+                transcript.append(Message.from_role_and_content(Role.DEVELOPER, content))
+        elif prompt is not None:
+            transcript = self._transcripts[datetime.date.today().isoformat(), section].copy()
+        else:
+            raise ValueError("there is nothing to go on with: give a prompt, or what was said before")
+        transcript.append(Message.from_role_and_content(Role.USER, prompt))
+        return transcript
 
     def _rendered(self, key: tuple[str, str | None]) -> Transcript:
         today, section = key
@@ -51,10 +73,3 @@ class Opening:
         transcript = Transcript(load_encoding())
         transcript.append(*messages)
         return transcript
-
-
-def told(instructions: str) -> Message:
-    """A developer message with more instructions."""
-    return Message.from_role_and_content(
-        Role.DEVELOPER, DeveloperContent.new().with_instructions(instructions)
-    )

@@ -262,6 +262,29 @@ def test_a_session_excludes_a_transcript() -> None:
         Agent(Scripted()).stream("Hi", session=store.session(), transcript=Transcript(ENCODING))
 
 
+def test_there_has_to_be_something_to_go_on_with() -> None:
+    """Without a prompt, an empty session is refused as no session is."""
+    with SessionStore(":memory:") as store:
+        for options in ({}, {"session": store.session()}, {"transcript": Transcript(ENCODING)}):
+            with pytest.raises(ValueError, match="nothing to go on with"):
+                Agent(Scripted()).stream(None, **options)  # type: ignore[call-overload]
+
+
+def test_a_full_disk_loses_nothing_that_was_saved(path: Path) -> None:
+    """What does not fit is an error, the session stays as it was, and goes on when there is room again."""
+    with SessionStore(path) as store:
+        ask(store, FINAL)
+        before = store.open("s").transcript.tokens
+        (pages,) = store._database.execute("PRAGMA page_count").fetchone()
+        store._database.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(SessionError, match="full"):
+            ask(store, FINAL, prompt="long " * 5000)
+        assert store.open("s").transcript.tokens == before
+        store._database.execute("PRAGMA max_page_count = 1000000")
+        ask(store, FINAL, prompt="long " * 5000)
+        assert len(store.open("s").transcript.tokens) > 5000
+
+
 def test_what_is_not_there_is_said(path: Path) -> None:
     """An id that is not in the file, to open or to delete."""
     with SessionStore(path) as store:
