@@ -28,7 +28,7 @@ from harmony.runtime.checkpoint import Checkpoint
 from harmony.runtime.config import ModelConfig, alternating_layers
 from harmony.runtime.layout import TensorSpec, tensors
 from harmony.runtime.llama_cpp import LlamaCpp
-from harmony.runtime.memory import PREFILL_CHUNK
+from harmony.runtime.memory import STEP_TOKENS
 from harmony.runtime.model import Transformer
 
 CPU = torch.device("cpu")
@@ -121,8 +121,8 @@ class Session:
         """Read a fresh prompt."""
         self._cache = self.model.new_cache(self._context)
         prompt = torch.randint(0, self.model.config.vocab_size, (tokens,))
-        for start in range(0, tokens, PREFILL_CHUNK):
-            self._logits = self.model(prompt[start : start + PREFILL_CHUNK], self._cache)
+        for start in range(0, tokens, STEP_TOKENS):
+            self._logits = self.model(prompt[start : start + STEP_TOKENS], self._cache)
 
     def decode(self, tokens: int) -> None:
         """Go on with the most likely tokens."""

@@ -114,7 +114,7 @@ class Scheduler:
             raise EngineError(f"a model step failed ({reason}); try again with a shorter context") from error
         if not logits.amax(-1).isfinite().all():
             raise EngineError("the model computed no finite logits; download its weights again")
-        return logits.split([part.wanted for part in parts])
+        return torch.split(logits, [part.wanted for part in parts])
 
     def _sample(self, request: Request, logits: Tensor, draft: Sequence[int]) -> int:
         try:
