@@ -198,15 +198,19 @@ def resident() -> tuple[float, float]:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m harmony.runtime.bench", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m harmony.runtime.bench",
+        description=__doc__,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
     parser.add_argument("--folder", help="where the checkpoint is or will stay; else a temporary one")
-    parser.add_argument("--layers", type=int, default=4)
-    parser.add_argument("--experts", type=int, default=8)
-    parser.add_argument("--vocab", type=int, default=32768)
+    parser.add_argument("--layers", type=int, default=4, help="of the random checkpoint")
+    parser.add_argument("--experts", type=int, default=8, help="of each of its layers")
+    parser.add_argument("--vocab", type=int, default=32768, help="its tokens")
     parser.add_argument("--prompt", type=int, default=512, help="tokens of the prompt")
     parser.add_argument("--tokens", type=int, default=16, help="tokens decoded in each turn")
-    parser.add_argument("--turns", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--turns", type=int, default=5, help="whose medians are printed")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of either side")
     parser.add_argument("--vs", choices=["llama.cpp"], help="measure this one, too")
     options = parser.parse_args()
     if options.vs and find_spec("llama_cpp") is None:

@@ -9,14 +9,14 @@ from torch import Tensor
 from harmony.kernels.cpu import bfloat16
 from harmony.kernels.cpu.compiling import kernel
 from harmony.kernels.cpu.llvm import load_f32
-from harmony.kernels.cpu.pool import compute
+from harmony.kernels.cpu.pool import compute, numbers
 
 
 def rms_norm(x: Tensor, scale: Tensor, eps: float) -> Tensor:
     """What `harmony.kernels.rms_norm.rms_norm` computes, on bfloat16 `x` and float32 `scale`."""
     x, out = x.contiguous(), torch.empty(x.shape, dtype=x.dtype)
     width = x.shape[-1]
-    compute(_rms_norm, x.numel() // width, x, scale, torch.tensor(eps), out, width)
+    compute(_rms_norm, x.numel() // width, x, scale, numbers(eps), out, width)
     return out
 
 

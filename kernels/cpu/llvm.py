@@ -121,6 +121,7 @@ def _storer(kind: types.Type, form: Any) -> Any:
 
 
 store_u16 = _storer(types.uint16, I16)
+store_i64 = _storer(types.int64, I64)
 store_f32 = _storer(types.float32, F32)
 store_i16x32 = _storer(i16x32, i16x32.ir)
 

@@ -9,10 +9,10 @@ from numba import njit
 from torch import Tensor
 
 from harmony.kernels.cpu import bfloat16
-from harmony.kernels.cpu.compiling import kernel
-from harmony.kernels.cpu.llvm import load_f32, load_i64, load_u16, store_f32
+from harmony.kernels.cpu.compiling import compiled, kernel
+from harmony.kernels.cpu.llvm import load_f32, load_i64, load_u16, store_f32, store_i64
 from harmony.kernels.cpu.mxfp4 import SIZE, TABLE, dot, padded, put, stored, unpack
-from harmony.kernels.cpu.pool import compute, pool
+from harmony.kernels.cpu.pool import compute, numbers, pool
 from harmony.kernels.moe import Experts
 from harmony.kernels.swiglu import swiglu
 
@@ -23,13 +23,14 @@ TILE = 256  # unpacked rows: 1.5 MB at a width of 2880
 def moe(x: Tensor, weights: Tensor, ids: Tensor, experts: Experts) -> Tensor:
     """What `harmony.kernels.moe.moe` computes, on bfloat16 `x` [n, H]."""
     n, top_k = ids.shape
-    order = ids.flatten().argsort(stable=True)
-    chosen, counts = ids.flatten()[order].unique_consecutive(return_counts=True)
-    ends = counts.cumsum(0)
-    rows = order // top_k
-    outputs = (_row_by_row if len(order) <= FEW * len(chosen) else _in_tiles)(x, rows, chosen, ends, experts)
-    scattered = torch.empty_like(outputs).index_copy_(0, order, outputs)
-    return (scattered.view(n, top_k, -1) * weights[..., None]).sum(1).to(x.dtype)
+    places, rows = torch.empty(2, n * top_k, dtype=torch.int64)
+    chosen, ends = torch.empty(2, len(experts.up_blocks), dtype=torch.int64)
+    lists = [tensor.data_ptr() for tensor in (places, rows, chosen, ends)]
+    found = _group(ids.contiguous().data_ptr(), n * top_k, top_k, len(chosen), *lists)
+    way = _row_by_row if n * top_k <= FEW * found else _in_tiles
+    outputs, mixed = way(x, rows, chosen[:found], ends[:found], experts), torch.empty_like(x)
+    pool().run(_mix, n, outputs, places, weights.contiguous(), mixed, top_k, x.shape[1])
+    return mixed
 
 
 def _row_by_row(x: Tensor, rows: Tensor, chosen: Tensor, ends: Tensor, experts: Experts) -> Tensor:
@@ -37,7 +38,7 @@ def _row_by_row(x: Tensor, rows: Tensor, chosen: Tensor, ends: Tensor, experts: 
     hidden, width = x.shape[1], experts.down_blocks.shape[2] * 32
     vectors, activated = stored(len(x), hidden), stored(len(rows), width)
     outputs = torch.empty(len(rows), hidden)
-    shape = torch.tensor([experts.alpha, experts.limit])
+    shape = numbers(experts.alpha, experts.limit)
     compute(_store, len(x), x, vectors, hidden, padded(hidden))
     pool().run(
         _up, len(chosen) * width,
@@ -77,6 +78,41 @@ def _product(x: Tensor, blocks: Tensor, scales: Tensor) -> Tensor:
         unpack(blocks[part], scales[part], unpacked)
         result[:, part] = F.linear(x, unpacked)
     return result
+
+
+@compiled("int64(int64, int64, int64, int64, int64, int64, int64, int64)")
+def _group(ids, choices, top_k, experts, places, rows, chosen, ends):
+    """List the choices by expert: the place of each, the row that made it, and where each chosen one's end.
+
+    Gives how many experts are chosen.
+    """
+    found, place = 0, 0
+    for expert in range(experts):
+        start = place
+        for choice in range(choices):
+            if load_i64(ids + 8 * choice) == expert:
+                store_i64(places + 8 * choice, place)
+                store_i64(rows + 8 * place, choice // top_k)
+                place += 1
+        if place > start:
+            store_i64(chosen + 8 * found, expert)
+            store_i64(ends + 8 * found, place)
+            found += 1
+    return found
+
+
+@kernel
+def _mix(arguments, first, last):
+    """Item i: the sum of row i's choices by their weights, in their order."""
+    outputs, places, weights, mixed = arguments[0], arguments[1], arguments[2], arguments[3]
+    top_k, hidden = arguments[4], arguments[5]
+    for row in range(first, last):
+        for column in range(hidden):
+            total = np.float32(0)
+            for choice in range(row * top_k, (row + 1) * top_k):
+                place = load_i64(places + 8 * choice)
+                total += load_f32(weights + 4 * choice) * load_f32(outputs + 4 * (place * hidden + column))
+            bfloat16.store(mixed, row * hidden + column, total)
 
 
 @kernel

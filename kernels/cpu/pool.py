@@ -1,6 +1,7 @@
 """Threads that compute the items of a kernel together."""
 
 import os
+from array import array
 from functools import cache
 from threading import Lock, Thread
 
@@ -20,7 +21,6 @@ NEXT, COUNT, DONE, KERNEL, ARGUMENTS, ITEMS, CHUNK, SLEEPING, SEMAPHORE = range(
 LOW = 0xFFFFFFFF
 PATIENCE = 2000  # looks for a turn before a thread goes to sleep: about a millisecond of an idle core
 
-IntArray = np.ndarray[tuple[int], np.dtype[np.int64]]
 sched_yield = types.ExternalFunction("sched_yield", types.int32())
 sem_init = types.ExternalFunction("sem_init", types.int32(types.int64, types.int32, types.int32))
 sem_post = types.ExternalFunction("sem_post", types.int32(types.int64))
@@ -37,9 +37,10 @@ class Pool:
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
-        self._words = np.zeros(SEMAPHORE + 8, np.int64)
+        self._memory = array("q", bytes(8 * SEMAPHORE + 64))
+        self._words = _address(self._memory)
         self._turns = Lock()
-        _prepare(self._words.ctypes.data)
+        _prepare(self._words)
         for number in range(threads - 1):
             Thread(target=self._serve, name=f"harmony-kernel-{number}", daemon=True).start()
 
@@ -49,24 +50,33 @@ class Pool:
         threads = self._threads
         chunk = max(1, min(64, items // (4 * threads))) if threads > 1 else max(1, items)
         with self._turns:
-            _run(self._words.ctypes.data, kernel, given.ctypes.data, items, chunk)
+            _run(self._words, kernel, _address(given), items, chunk)
 
     def _serve(self) -> None:
         while True:
-            _serve(self._words.ctypes.data)
+            _serve(self._words)
 
 
 def compute(kernel: int, items: int, *arguments: Tensor | int) -> None:
     """Compute all `items` in this thread: for kernels that take less time than handing them out."""
     given = _words(arguments)
-    _call(kernel, given.ctypes.data, items)
+    _call(kernel, _address(given), items)
 
 
-def _words(arguments: tuple[Tensor | int, ...]) -> IntArray:
+@cache
+def numbers(*values: float) -> Tensor:
+    """The same float32 numbers for many calls of a kernel."""
+    return torch.tensor(values)
+
+
+def _words(arguments: tuple[Tensor | int, ...]) -> "array[int]":
     """What a kernel gets: sizes, and addresses of tensors."""
     assert all(isinstance(value, int) or value.is_contiguous() for value in arguments)
-    words = [value if isinstance(value, int) else value.data_ptr() for value in arguments]
-    return np.array(words, np.int64)
+    return array("q", [value if isinstance(value, int) else value.data_ptr() for value in arguments])
+
+
+def _address(words: "array[int]") -> int:
+    return words.buffer_info()[0]
 
 
 def pool() -> Pool:
@@ -115,8 +125,9 @@ def _run(words, kernel, arguments, items, chunk):
     atomic_swap(words + 8 * DONE, 0)
     atomic_swap(words + 8 * COUNT, turn | chunks)
     atomic_swap(words + 8 * NEXT, turn)
-    for _ in range(atomic_swap(words + 8 * SLEEPING, 0)):
-        sem_post(words + 8 * SEMAPHORE)
+    if chunks > 1:
+        for _ in range(atomic_swap(words + 8 * SLEEPING, 0)):
+            sem_post(words + 8 * SEMAPHORE)
     _take_part(words)
     while atomic_load(words + 8 * DONE) < chunks:
         sched_yield()

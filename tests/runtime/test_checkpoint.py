@@ -51,6 +51,21 @@ def test_what_is_written_is_loaded(
     assert all(torch.equal(loaded[name], state[name]) for name in state)
 
 
+@pytest.mark.parametrize("layout", ["huggingface", "original"])
+def test_experts_stay_in_the_mapped_file(
+    layout: Literal["huggingface", "original"], tmp_path: Path, config: ModelConfig, state: dict[str, Tensor]
+) -> None:
+    """On a CPU their tensors lie where the file is mapped, and nothing is copied to the process's memory."""
+    save_checkpoint(tmp_path, config, state, layout=layout)
+    loaded = load(tmp_path)
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    mapped = [line.split()[0].split("-") for line in lines if line.endswith(f"{tmp_path}/model.safetensors")]
+    for spec in tensors(config):
+        if spec.packed:
+            address = loaded[spec.name].data_ptr()
+            assert any(int(start, 16) <= address < int(end, 16) for start, end in mapped), spec.name
+
+
 def test_shards_are_out_of_order(tmp_path: Path, config: ModelConfig, state: dict[str, Tensor]) -> None:
     """Several files are numbered from 0, and none holds a whole layer."""
     save_checkpoint(tmp_path, config, state, shards=3)
