@@ -35,9 +35,10 @@ class Engine:
     and only while somebody waits for a token. A prompt goes on from the longest beginning of it that the
     cache still has.
 
-    The tokens of a generation with a seed depend on nothing else in its batch, but for rounding: products
-    of matrices may round the last bits of a row otherwise with other numbers of rows, which can decide
-    between tokens whose chances are equal to about six digits in float32, two in bfloat16.
+    A generation with a seed has its own random numbers, so its tokens depend on nothing else in the batch
+    but by rounding: with other numbers of rows a product of matrices may differ in the last bits of a row.
+    In float32 that moves probabilities by about 1e-6 of the whole, and decides where a draw falls that
+    close to the border between two tokens, or where the two likeliest are that close.
     """
 
     def __init__(
