@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self
 
 import numpy as np
 
@@ -84,6 +84,11 @@ class Constraint:
     def ended(self) -> bool:
         """Whether nothing may follow."""
         return self._checked().is_stopped()
+
+    def ready(self) -> Self:
+        """Itself, once the grammar is compiled; raises GrammarError if it cannot be."""
+        self._compiled.result()
+        return self
 
     def mask(self) -> Mask:
         """Which tokens may come next, a bit each, int32 [words]; the array is filled anew at each call.

@@ -173,11 +173,9 @@ def _biased(engine: TokenEngine, body: Json) -> Constraint | None:
     only = [token for token, value in bias.items() if value == _ONLY]
     tokens = ",".join(only) if only else "^" + ",".join(bias)
     try:
-        constraint = constrain(engine, lambda: TurnGrammar(f"start: <[{tokens}]>", "", {}))
-        assert not constraint.ended  # asked for, because it waits for the compiler
+        return constrain(engine, lambda: TurnGrammar(f"start: <[{tokens}]>", "", {})).ready()
     except GrammarError as error:
         raise _refused(f"cannot be heeded: {error}") from error
-    return constraint
 
 
 def _refused(problem: str) -> RequestError:

@@ -86,9 +86,7 @@ class TurnRules:
         """
 
         def compiled() -> Constraint:
-            constraint = constrain(engine, lambda: self._grammar(first=first))
-            assert not constraint.ended  # asked for, because it waits for the compiler
-            return constraint
+            return constrain(engine, lambda: self._grammar(first=first)).ready()
 
         try:
             return await asyncio.to_thread(compiled)

@@ -377,11 +377,12 @@ def test_a_small_vocabulary_works_too() -> None:
 
 @pytest.mark.parametrize("text", ["", "start: missing", 'start: "a', "start: /(/", "start: <|unknown|>"])
 def test_what_is_no_grammar_is_refused(text: str, grammars: Grammars) -> None:
-    """The error is typed, one line long, and comes when the grammar is needed."""
-    constraint = Constraint(grammars, text)
-    with pytest.raises(GrammarError) as raised:
-        constraint.mask()
-    assert "\n" not in str(raised.value)
+    """The error is typed, one line long, and comes when the grammar is needed, or waited for."""
+    for use in (Constraint.mask, Constraint.ready):
+        constraint = Constraint(grammars, text)
+        with pytest.raises(GrammarError) as raised:
+            use(constraint)
+        assert "\n" not in str(raised.value)
 
 
 def test_a_large_grammar_gets_more_room(grammars: Grammars) -> None:

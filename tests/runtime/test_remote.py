@@ -1,6 +1,7 @@
 """RemoteEngine against local HTTP servers that speak as vLLM, SGLang and llama.cpp do."""
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -444,6 +445,23 @@ def test_event_of_an_unknown_form() -> None:
         pytest.raises(EngineError, match="unknown form"),
     ):
         run(RemoteEngine(server.url))
+
+
+def test_certificates_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take longer to read than all else that a short generation costs here."""
+    read = []
+    context = ssl.create_default_context
+
+    def counted(*args: Any, **options: Any) -> ssl.SSLContext:
+        read.append(1)
+        return context(*args, **options)
+
+    monkeypatch.setattr(ssl, "create_default_context", counted)
+    with serve(VLLM) as server:
+        engine = RemoteEngine(server.url)
+        for _ in range(3):
+            run(engine)
+    assert len(read) == 1
 
 
 def test_closing_the_generator_closes_the_connection() -> None:
