@@ -20,6 +20,7 @@ from harmony.kernels.rope import rotate, rotation
 from harmony.kernels.swiglu import swiglu
 from harmony.kernels.triton.decode_attention import PAGE, decode_attention
 from harmony.kernels.triton.dense_matvec import dense
+from harmony.kernels.triton.expert_gemm import gemm_down, gemm_up, schedule
 from harmony.kernels.triton.expert_matvec import MOST_TOKENS, expert_down, expert_up
 from harmony.kernels.triton.packing import pack
 from harmony.kernels.triton.prefill_attention import prefill_attention
@@ -102,6 +103,10 @@ def cases(sizes: Sizes, batch: int) -> Mapping[str, Callable[[], Case]]:
         "expert_up": partial(up, batch, sizes),
         "expert_down": partial(down, batch, sizes),
     }
+    many = {
+        "expert_gemm up": partial(grouped_up, batch, sizes),
+        "expert_gemm down": partial(grouped_down, batch, sizes),
+    }
     any_number = {
         "qkv": partial(queries, batch, sizes),
         "dense out": partial(out, batch, sizes),
@@ -115,8 +120,10 @@ def cases(sizes: Sizes, batch: int) -> Mapping[str, Callable[[], Case]]:
         "repack": partial(repack, sizes),
         "prefill attention": partial(prefill, sizes, None),
         "prefill attention, window": partial(prefill, sizes, sizes.window),
+        "prefill expert_gemm up": partial(grouped_up, sizes.chunk, sizes, decodes=False),
+        "prefill expert_gemm down": partial(grouped_down, sizes.chunk, sizes, decodes=False),
     }
-    return (alone if batch == 1 else {}) | (few if batch <= MOST_TOKENS else {}) | any_number
+    return (alone if batch == 1 else {}) | (few if batch <= MOST_TOKENS else many) | any_number
 
 
 def bf16(*shape: int) -> Tensor:
@@ -274,6 +281,40 @@ def down(batch: int, sizes: Sizes) -> Case:
 
     operations = 2 * batch * sizes.top * matrix.rows * matrix.columns
     return Case(run, exact, FLOAT32, expert_bytes(ids, matrix), operations, decodes=True)
+
+
+def grouped_up(batch: int, sizes: Sizes, *, decodes: bool = True) -> Case:
+    matrix, bias = experts_matrix(2 * sizes.width, sizes.hidden, sizes), bf16(sizes.experts, 2 * sizes.width)
+    x, ids = torch.randn(batch, sizes.hidden).half(), choices(batch, sizes)
+    plans = [schedule(step, sizes.experts) for step in ids]
+
+    def run(step: int) -> Tensor:
+        plan = plans[step % len(plans)]
+        return gemm_up(x, plan, sizes.top, matrix, bias, alpha=1.702, limit=7.0)
+
+    def exact() -> Tensor:
+        return swiglu(exact_experts(x[:, None].expand(-1, sizes.top, -1), ids[0], matrix, bias))
+
+    moved = expert_bytes(ids, matrix) + x.nbytes + 2 * batch * sizes.top * sizes.width
+    operations = 2 * batch * sizes.top * matrix.rows * matrix.columns
+    return Case(run, exact, FLOAT16, moved, operations, decodes=decodes)
+
+
+def grouped_down(batch: int, sizes: Sizes, *, decodes: bool = True) -> Case:
+    matrix, bias = experts_matrix(sizes.hidden, sizes.width, sizes), bf16(sizes.experts, sizes.hidden)
+    x, ids = torch.randn(batch, sizes.top, sizes.width).half(), choices(batch, sizes)
+    share = torch.rand(batch, sizes.top)
+    plans = [schedule(step, sizes.experts) for step in ids]
+
+    def run(step: int) -> Tensor:
+        return gemm_down(x, plans[step % len(plans)], share, matrix, bias)
+
+    def exact() -> Tensor:
+        return torch.einsum("ns,nsr->nr", share.double(), exact_experts(x, ids[0], matrix, bias))
+
+    moved = expert_bytes(ids, matrix) + x.nbytes + 4 * batch * sizes.hidden
+    operations = 2 * batch * sizes.top * matrix.rows * matrix.columns
+    return Case(run, exact, FLOAT32, moved, operations, decodes=decodes)
 
 
 def paged(batch: int, sizes: Sizes) -> tuple[Tensor, Tensor, Tensor]:

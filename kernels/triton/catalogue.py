@@ -5,6 +5,7 @@ import torch
 from harmony.kernels.packed import PackedMatrix
 from harmony.kernels.triton.decode_attention import PAGE, decode_attention
 from harmony.kernels.triton.dense_matvec import dense
+from harmony.kernels.triton.expert_gemm import gemm_down, gemm_up, schedule
 from harmony.kernels.triton.expert_matvec import DOWN_ROWS, UP_ROWS, expert_down, expert_up
 from harmony.kernels.triton.launch import Launch, recording
 from harmony.kernels.triton.packing import pack
@@ -47,6 +48,12 @@ def launches(backend: str) -> dict[str, Launch]:
             named(f"expert_up{suffix}")
             expert_down(activations, ids, weights, down, bias(HIDDEN), torch.empty(n, HIDDEN))
             named(f"expert_down{suffix}")
+        many, ids = torch.empty(2048, HIDDEN, dtype=torch.float16), torch.empty(2048, TOP, dtype=torch.int32)
+        plan, weights = schedule(ids, EXPERTS), torch.empty(2048, TOP)
+        activations = gemm_up(many, plan, TOP, up, bias(2 * WIDTH), alpha=1.702, limit=7.0)
+        named("expert_gemm up")
+        gemm_down(activations, plan, weights, down, bias(HIDDEN))
+        named("expert_gemm down")
         x, norm, cache = torch.empty(1, HIDDEN), torch.empty(HIDDEN), bf16(1024, 8, PAGE, 64)
         angles, slots = torch.empty(1, 32), torch.empty(1, dtype=torch.int32)
         qkv(x, norm, bf16(5120, HIDDEN), bf16(5120), angles, angles, slots, cache, cache)

@@ -1,26 +1,25 @@
 """The mixture of experts from packed weights."""
 
-import torch
 from torch import Tensor
 
 from harmony.kernels.moe import PackedExperts
+from harmony.kernels.triton.expert_gemm import gemm_down, gemm_up, schedule
 from harmony.kernels.triton.expert_matvec import MOST_TOKENS, expert_down, expert_up
 
 
 def moe(x: Tensor, weights: Tensor, ids: Tensor, experts: PackedExperts) -> Tensor:
-    """As `harmony.kernels.moe.moe`, eight rows at a time: right for any number, fast for a few."""
-    parts = [
-        _few(rows, share, chosen, experts)
-        for rows, share, chosen in zip(
-            x.half().split(MOST_TOKENS),
-            weights.float().split(MOST_TOKENS),
-            ids.int().split(MOST_TOKENS),
-            strict=True,
-        )
-    ]
-    return torch.cat(parts).to(x.dtype)
+    """As `harmony.kernels.moe.moe`: few rows by matrix-vector products, more grouped by expert."""
+    compute = _few if len(x) <= MOST_TOKENS else _many
+    return compute(x.half(), weights.float(), ids.int(), experts).to(x.dtype)
 
 
 def _few(x: Tensor, weights: Tensor, ids: Tensor, experts: PackedExperts) -> Tensor:
     activations = expert_up(x, ids, experts.up, experts.up_bias, alpha=experts.alpha, limit=experts.limit)
     return expert_down(activations, ids, weights, experts.down, experts.down_bias, None)
+
+
+def _many(x: Tensor, weights: Tensor, ids: Tensor, experts: PackedExperts) -> Tensor:
+    plan, top_k = schedule(ids, len(experts.up_bias)), ids.shape[1]
+    sizes = {"alpha": experts.alpha, "limit": experts.limit}
+    activations = gemm_up(x, plan, top_k, experts.up, experts.up_bias, **sizes)
+    return gemm_down(activations, plan, weights, experts.down, experts.down_bias)

@@ -46,8 +46,15 @@ def test_shared_memory_fits(report: Report) -> None:
     assert {name: k["shared"] for name, k in report.kernels.items() if k["shared"] > limit} == {}
 
 
+MULTIPLY = {
+    *("expert_up", "expert_up 8 tokens", "expert_down", "expert_down 8 tokens", "qkv", "dense out"),
+    *("decode_attention", "prefill_attention", "expert_gemm up", "expert_gemm down", "unembed_sample"),
+}
+
+
 def test_tensor_cores_are_used(report: Report) -> None:
     """Kernels that multiply matrices compile to matrix instructions."""
+    assert {name for name, k in report.kernels.items() if k["multiplies"]} == MULTIPLY
     assert {
         name for name, k in report.kernels.items() if k["multiplies"] and not k["matrix_products"]
     } == set()
@@ -64,6 +71,17 @@ def test_instructions_a_value(report: Report) -> None:
     costs = {name: k["a_value"] for name, k in report.kernels.items() if k["a_value"]}
     assert len(costs) >= 4
     assert max(costs.values()) <= (3.1 if BEST_COMPILER else 3.6), costs
+
+
+def test_decoding_keeps_up_with_the_tensor_cores(report: Report) -> None:
+    """A pass of the grouped products takes no more issue slots than its matrix products take time.
+
+    64 columns of 128 rows and 128 tokens are 512 clocks of an H100's tensor cores, at 2048 products a clock;
+    eight warps on four schedulers issue 256 instructions each in that time. Half the rows have four warps.
+    """
+    if report.target != "cuda:90":
+        pytest.skip("the budget is that of an H100 or H200")
+    assert {name: k["loop"] for name, k in report.kernels.items() if "gemm" in name and k["loop"] > 256} == {}
 
 
 def test_kernels_wait_for_the_one_before(report: Report) -> None:

@@ -12,7 +12,7 @@ EXPERTS, HIDDEN, WIDTH = 6, 96, 64
 
 @pytest.mark.parametrize("n", [1, 8, 11])
 def test_agrees_with_float64(n: int) -> None:
-    """One token, a full pass of eight, and a second pass that is not full."""
+    """One token, the most that the matrix-vector kernels take, and more, which are grouped by expert."""
     up, down = (
         quantize(torch.randn(EXPERTS, 2 * WIDTH, HIDDEN)),
         quantize(torch.randn(EXPERTS, HIDDEN, WIDTH)),
