@@ -117,6 +117,7 @@ class Run(Generic[T]):
         self.asked = asked
         self._tool_choice = tool_choice
         self._session = session
+        self._version = 0 if session is None else session.version
         self._monitor = monitor
         self.findings: list[Finding] = []
         self.transcript = transcript
@@ -241,7 +242,7 @@ class Run(Generic[T]):
     async def _all_steps(self, step: Callable[["Run[T]"], AsyncGenerator[Event]]) -> AsyncGenerator[Event]:
         with ExitStack() as stack:
             if self._session is not None:
-                stack.enter_context(self._session.running())
+                stack.enter_context(self._session.running(self._version))
                 stack.callback(self._save)
             while self.stop_reason is None:
                 self._save()

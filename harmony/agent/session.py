@@ -65,6 +65,11 @@ class Session:
         return open_call(self._said)
 
     @property
+    def version(self) -> int:
+        """How often it was changed."""
+        return self._version
+
+    @property
     def decision(self) -> Decided | None:
         """What was decided on the pending call; None while nothing is."""
         return self._decision
@@ -124,11 +129,15 @@ class Session:
         self._decision = decision
 
     @contextmanager
-    def running(self) -> Iterator[None]:
-        """While a run goes on in this session, no other can. Raises SessionError."""
+    def running(self, version: int) -> Iterator[None]:
+        """While a run goes on, which was made from `version`, no other can. Raises SessionError."""
         if self._running:
             raise SessionError(
                 f"a run goes on in the session {self.id!r}; wait for its end, or branch the session"
+            )
+        if version != self._version:
+            raise SessionError(
+                f"the session {self.id!r} has changed since this run was made; make the run anew"
             )
         self._running = True
         try:

@@ -256,6 +256,22 @@ def test_two_runs_cannot_share_a_session() -> None:
         asyncio.run(both(store))
 
 
+def test_a_run_that_was_made_before_another_cannot_undo_it() -> None:
+    """Made together, the second would not know what was said in the first."""
+
+    async def both(store: SessionStore) -> None:
+        session, agent = store.session("s"), Agent(Scripted(FINAL, FINAL))
+        first, second = (agent.stream(prompt, session=session) for prompt in ("One", "Two"))
+        async for _ in first:
+            pass
+        with pytest.raises(SessionError, match="has changed since this run was made"):
+            await anext(aiter(second))
+        assert "It is 42." in ENCODING.decode(store.open("s").transcript.tokens)
+
+    with SessionStore(":memory:") as store:
+        asyncio.run(both(store))
+
+
 def test_a_session_excludes_a_transcript() -> None:
     """Which one it goes on with would be a guess."""
     with SessionStore(":memory:") as store, pytest.raises(ValueError, match="not with both"):

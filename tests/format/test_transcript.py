@@ -384,6 +384,33 @@ def test_a_transcript_can_branch_where_it_was(encoding: HarmonyEncoding) -> None
     assert then.tokens == transcript_of(encoding, SYSTEM, user("Hi"), f"{THINKING}{ANSWER}").tokens
 
 
+@given(messages.filter(bool), st.integers(0, 20), rules)
+def test_another_message_in_the_place_of_one(
+    encoding: HarmonyEncoding, said: list[Message], index: int, drop_rule: DropRule
+) -> None:
+    """It is as if that had been said from the first, and what came before is what `before` gives."""
+    index = min(index, len(said) - 1)
+    transcript = transcript_of(encoding, *said, drop_rule=drop_rule)
+    replaced = transcript.replaced(index, user("Rather this."))
+    changed = transcript_of(
+        encoding, *said[:index], user("Rather this."), *said[index + 1 :], drop_rule=drop_rule
+    )
+    if transcript._has_functions == changed._has_functions:
+        assert replaced.tokens == changed.tokens
+    assert replaced.before(index).said == transcript.before(index).said
+    assert transcript.before(index).drop_rule == drop_rule
+
+
+def test_functions_in_the_place_of_a_message_are_told_of(encoding: HarmonyEncoding) -> None:
+    """The system message says where calls go, as it does when they are appended."""
+    transcript = transcript_of(encoding, SYSTEM, user("Who are you?"), ANSWER)
+    replaced = transcript.replaced(1, DEVELOPER)
+    assert "'functions'" in encoding.decode(replaced.tokens)
+    assert replaced.said[2] == transcript.said[2]
+    with pytest.raises(IndexError):
+        transcript.replaced(9, DEVELOPER)
+
+
 @given(messages, st.sampled_from([ANSWER, CALL, "?", f"{THINKING}{ANSWER}<|end|>"]), rules)
 def test_saving_keeps_everything(
     encoding: HarmonyEncoding, messages: list[Message], sampled: str, rule: DropRule
