@@ -8,12 +8,11 @@ COMMAND = Path(__file__).with_name("sessions.py")
 
 
 def test_it_prints_what_a_turn_costs() -> None:
-    """A quick run has a row of a positive median and percentile."""
+    """A quick run has a row of figures above 0."""
     command = [sys.executable, str(COMMAND), "--quick"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    turns, mean, median, worst, opened = map(float, done.stdout.splitlines()[1].split())
+    turns, cpu, median, mean, worst, opened = map(float, done.stdout.splitlines()[1].split())
     assert turns == 10
     assert 0 < median <= worst
-    assert mean > 0
-    assert opened > 0
+    assert min(cpu, mean, opened) > 0
