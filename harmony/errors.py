@@ -21,6 +21,8 @@
     ├── EngineError            an engine that failed while it generated
     ├── SessionError           a saved session that is not there, damaged, or changed by another process
     ├── ApprovalNeededError    a call that waits for somebody's decision
+    │   └── ReplayError            a replay that is asked for something else than what was recorded
+    ├── TraceError             a file that is no trace, or that cannot be written
     ├── ToolError              a tool that cannot be defined, or that failed; its text is meant for the model
     ├── SandboxUnavailableError  nothing on this machine can confine model code
     ├── UsageError             a bad option or argument of the command line
@@ -182,6 +184,28 @@ class SessionError(HarmonyError):
 
 class ApprovalNeededError(HarmonyError):
     """A call that nobody has decided on yet; an agent's run ends with it, and goes on after the decision."""
+class ReplayError(EngineError):
+    """A replay that is asked for something else than what was recorded.
+
+    `turn` is that of the recording, from 1; `position` is the first token of the prompt that differs, None
+    where the recording has no more to give.
+    """
+
+    def __init__(self, message: str, *, turn: int, position: int | None) -> None:
+        super().__init__(message)
+        self.turn = turn
+        self.position = position
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild_replay_error, (str(self), self.turn, self.position)
+
+
+def _rebuild_replay_error(message: str, turn: int, position: int | None) -> ReplayError:
+    return ReplayError(message, turn=turn, position=position)
+
+
+class TraceError(HarmonyError):
+    """A file that is no trace, or that cannot be read or written."""
 
 
 class ToolError(HarmonyError):

@@ -6,16 +6,17 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
 
+from harmony.agent import trace_command
 from harmony.agent.agent import Agent
 from harmony.agent.options import output_of_options, parser, sampling_of, server_of, tools_of
 from harmony.agent.output import Format
 from harmony.agent.run import Limits, Run
-from harmony.agent.terminal import JsonLines, Plain, View, confirm
+from harmony.agent.terminal import JsonLines, Plain, View, confirm, show
 from harmony.errors import ContextLengthError, HarmonyError, UsageError
 from harmony.printable import printable
 from harmony.runtime.generation import TokenEngine
@@ -24,7 +25,6 @@ from harmony.tools.python import Python, doctor
 from harmony.tools.tool import Tool
 from harmony.transcript import Transcript
 
-T = TypeVar("T")
 Ask = Callable[[str, Transcript | None], Run[Any]]
 
 ANSWERED, NO_ANSWER, FAILED, INTERRUPTED = 0, 1, 2, 130
@@ -32,9 +32,11 @@ ANSWERED, NO_ANSWER, FAILED, INTERRUPTED = 0, 1, 2, 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the result is its exit status."""
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        options = parser().parse_args(arguments)
-        return _run(options)
+        if len(given) > 1 and given[0] == "trace":
+            return trace_command.main(given[1:])
+        return _run(parser().parse_args(given))
     except HarmonyError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return FAILED
@@ -83,7 +85,7 @@ def _answer(
         if prompt is None:
             return _chat(runner, ask, view)
         run = ask(prompt)
-        runner.run(_show(run, view))
+        runner.run(show(run, view))
         if run.stop_reason != "answer":
             return NO_ANSWER
         _ = run.result.output
@@ -132,6 +134,7 @@ def _agent(options: argparse.Namespace, more: Sequence[Tool]) -> Agent:
         sampling=sampling_of(options, engine.default_sampling),
         limits=limits,
         approve=confirm if options.ask else None,
+        trace=options.trace,
     )
 
 
@@ -159,14 +162,6 @@ def _engine(options: argparse.Namespace) -> TokenEngine:
         bars.stop()
 
 
-async def _show(run: Run[T], view: View) -> None:
-    try:
-        async for event in run:
-            view.show(event)
-    finally:
-        await run.aclose()
-
-
 def _chat(runner: asyncio.Runner, ask: Ask, view: View) -> int:
     """Ctrl-C stops an answer and keeps what was said; at the prompt it leaves, as Ctrl-D does."""
     transcript: Transcript | None = None
@@ -181,7 +176,7 @@ def _chat(runner: asyncio.Runner, ask: Ask, view: View) -> int:
             continue
         run = ask(prompt, transcript)
         try:
-            runner.run(_show(run, view))
+            runner.run(show(run, view))
         except KeyboardInterrupt:
             print("\nstopped", file=sys.stderr)
         except ContextLengthError as error:

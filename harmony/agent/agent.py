@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
@@ -20,6 +21,7 @@ from harmony.agent.retries import NO_RETRIES, Retries
 from harmony.agent.routing import Answer, Toolbox
 from harmony.agent.run import Limits, Run, RunOptions, RunResult
 from harmony.agent.session import Session
+from harmony.agent.trace import TraceFile
 from harmony.errors import ApprovalNeededError, ContextLengthError, ToolError
 from harmony.runtime.generation import SamplingParams, TokenEngine
 from harmony.runtime.models import load_engine
@@ -40,7 +42,8 @@ class Agent:
     sampled; what it refuses does not run, and the model is told so; "later" ends the run until its session
     has a decision. `hooks` stand before and after model and tools; `monitor` makes, for each run, what reads
     its reasoning and can flag or stop it. Turns keep to the harmony format and to the schemas of the tools
-    where the engine can enforce them; `strict` makes it an error when it cannot.
+    where the engine can enforce them; `strict` makes it an error when it cannot. `trace` is a file to which
+    every run is added, token for token (harmony.agent.trace).
 
     >>> agent = Agent(tools=[Python()])
     >>> agent.run_sync("What is 48 * 37?").text
@@ -61,6 +64,7 @@ class Agent:
         hooks: Hooks | None = None,
         monitor: Callable[[], ReasoningMonitor] | None = None,
         strict: bool = False,
+        trace: str | Path | None = None,
     ) -> None:
         self._model = model
         self._toolbox = Toolbox(tools, approve)
@@ -70,6 +74,7 @@ class Agent:
         self._retries = retries
         self._hooks = hooks or Hooks()
         self._monitor = monitor
+        self._trace = None if trace is None else TraceFile(trace)
         self._enforcer = Enforcer(self._toolbox, strict=strict)
         self._encoding = load_encoding()
         self._engine: TokenEngine | None = None
@@ -216,7 +221,8 @@ class Agent:
             transcript = session.transcript
         transcript = self._opening.conversation(prompt, transcript, section)
         monitor = None if self._monitor is None else self._monitor()
-        return Run(self._step, transcript, self._limits, asked, tool_choice, session, monitor)
+        trace = None if self._trace is None else self._trace.begin(transcript, self._limits)
+        return Run(self._step, transcript, self._limits, asked, tool_choice, session, monitor, trace)
 
     async def _step(self, run: Run[T]) -> AsyncGenerator[Event]:
         """One turn of the model, or, when a call is open, of the tool."""
@@ -228,6 +234,8 @@ class Agent:
         sampling = await self._hooks.before_model(run, self._sampling or engine.default_sampling)
         if run.stop_reason is not None:
             return
+        if run.trace is not None:
+            engine = run.trace.recorded(engine)
         sampling = run.within_limits(sampling)
         enforced = self._enforcer.enforcement(engine, run)
         completion = Completion(

@@ -33,6 +33,9 @@ examples:
   python -m harmony.agent --mcp "uvx mcp-server-time"  the tools of an MCP server, a command or a URL
   python -m harmony.agent --doctor                     what confines python on this machine
   python -m harmony.agent --schema order.json "..."    an answer that is JSON for this schema
+  python -m harmony.agent --trace run.jsonl "..."      the run in a file, token for token
+  python -m harmony.agent trace view run.jsonl         that run as a page, run.html
+  python -m harmony.agent trace replay run.jsonl       that run again, without its model and tools
   echo "What is 2 + 2?" | python -m harmony.agent      the prompt from a pipe
 
 A server's key is read from HARMONY_API_KEY; a search service's from EXA_API_KEY, YDC_API_KEY, TAVILY_API_KEY
@@ -87,6 +90,13 @@ def parser() -> argparse.ArgumentParser:
     add("--instructions", metavar="TEXT", help="what the developer message tells the model to do")
     add("--show-reasoning", action="store_true", help="show the model's reasoning, dimmed")
     add("--json", action="store_true", help="print every event as a line of JSON")
+    add("--trace", metavar="FILE", help="add the run to FILE, token for token; `trace view FILE` shows it")
+    add(
+        "--logprobs",
+        type=int,
+        metavar="N",
+        help="record logprobs: of each sampled token, and of the N most likely",
+    )
     add("--seed", type=int, help="the same seed and prompt give the same answer")
     add("--temperature", type=float, help="0 takes the most likely token (default: as the model asks)")
     add("--max-turns", type=_positive, default=20, metavar="N", help="model turns in an answer (20)")
@@ -124,7 +134,7 @@ def server_of(text: str) -> MCPServer:
 
 def sampling_of(options: argparse.Namespace, defaults: SamplingParams) -> SamplingParams:
     """The model's defaults with what the options change. Raises UsageError."""
-    given = {"seed": options.seed, "temperature": options.temperature}
+    given = {"seed": options.seed, "temperature": options.temperature, "logprobs": options.logprobs}
     try:
         return replace(defaults, **{name: value for name, value in given.items() if value is not None})
     except ValueError as error:

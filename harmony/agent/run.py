@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import ExitStack, aclosing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar
 
 from harmony import Message
 from harmony.agent.calls import Call, open_call
@@ -18,6 +18,9 @@ from harmony.errors import OutputError
 from harmony.runtime.generation import SamplingParams
 from harmony.tools.citations import Citation
 from harmony.transcript import Transcript
+
+if TYPE_CHECKING:
+    from harmony.agent.trace import RunTrace
 
 T = TypeVar("T")
 _caller: ContextVar["Run[Any] | None"] = ContextVar("_caller", default=None)
@@ -109,8 +112,11 @@ class Run(Generic[T]):
         tool_choice: str,
         session: Session | None = None,
         monitor: ReasoningMonitor | None = None,
+        trace: "RunTrace | None" = None,
     ) -> None:
-        self._events = self._all_steps(step)
+        events = self._all_steps(step)
+        self._events = events if trace is None else trace.events(events)
+        self.trace = trace
         self._deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
         self._caller = _caller.get()
         self.limits = limits

@@ -8,7 +8,7 @@ import asyncio
 import os
 import sys
 import termios
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from rich.console import Console
 from rich.text import Text
@@ -24,7 +24,10 @@ from harmony.agent.events import (
     ToolCalled,
     ToolReturned,
 )
+from harmony.agent.run import Run
 from harmony.printable import printable
+
+T = TypeVar("T")
 
 _SHOWN_LINES = 12
 _STOPPED = {
@@ -40,6 +43,15 @@ class View(Protocol):
 
     def show(self, event: Event) -> None:
         """Show one event as it happens."""
+
+
+async def show(run: Run[T], view: View) -> None:
+    """Show a run from its first event to its last; it is closed then, whatever happens."""
+    try:
+        async for event in run:
+            view.show(event)
+    finally:
+        await run.aclose()
 
 
 class JsonLines:

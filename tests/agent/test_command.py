@@ -269,3 +269,37 @@ def test_a_call_is_asked_for_on_the_terminal(engine: Scripted, typed: str, told:
     assert answer == b"It is 42.\n"
     assert b'"b": 2' in shown.partition(b"run functions.add?")[0]
     assert told.encode() in shown.partition(b"[y/N]")[2]
+
+
+def test_a_traced_run_is_shown_again(engine: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
+    """--trace records it; `trace replay` prints what the run printed, with neither model nor tool."""
+    arguments = ["--model", "other", "--tools", "sums:add", "--trace", "run.jsonl", "What is 40 + 2?"]
+    assert command.main(arguments) == 0
+    printed = capsys.readouterr()
+    assert command.main(["trace", "replay", "run.jsonl"]) == 0
+    assert capsys.readouterr() == printed
+    assert len(engine.prompts) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["trace", "--nothing"], "COMMAND"),
+        (["trace", "replay"], "RUN"),
+        (["trace", "replay", "absent.jsonl"], "absent.jsonl cannot be read"),
+        (["trace", "replay", "sums.py"], "line 1"),
+        (["trace", "replay", "--run", "7", "run.jsonl"], "has no run 7; there are: "),
+        (["--trace", "sums.py", "?"], "choose another file"),
+        (["--logprobs", "-1", "?"], "logprobs must be"),
+    ],
+)
+def test_a_mistake_with_traces_is_one_line(
+    engine: Scripted, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    """Status 2, nothing on standard output, and what to do."""
+    Path("run.jsonl").write_text('{"type":"trace","version":1}\n')
+    assert command.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.count("\n") == 1
+    assert says in err
