@@ -16,6 +16,7 @@ from harmony.agent.agent import Agent
 from harmony.agent.options import output_of_options, parser, sampling_of, server_of, tools_of
 from harmony.agent.output import Format
 from harmony.agent.run import Limits, Run
+from harmony.agent.shell import completion
 from harmony.agent.terminal import JsonLines, Plain, View, confirm, show
 from harmony.errors import ContextLengthError, HarmonyError, UsageError
 from harmony.printable import printable
@@ -51,6 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     if options.doctor:
         return _doctor()
+    if options.completion:
+        print(completion(parser(), options.completion), end="")
+        return ANSWERED
     if options.ask and not sys.stdin.isatty():
         raise UsageError("--ask needs a terminal to ask on")
     prompt = options.prompt

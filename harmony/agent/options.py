@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from harmony.agent.output import Format
+from harmony.agent.shell import SHELLS
 from harmony.command_line import Parser, read_schema
 from harmony.errors import UsageError
 from harmony.runtime.generation import SamplingParams
@@ -102,6 +103,7 @@ def parser() -> argparse.ArgumentParser:
     add("--max-turns", type=_positive, default=20, metavar="N", help="model turns in an answer (20)")
     add("--max-tokens", type=_positive, metavar="N", help="sampled tokens in an answer")
     add("--timeout", type=float, metavar="SECONDS", help="wall-clock time for an answer")
+    add("--completion", choices=SHELLS, help="print what completes harmony-agent in this shell, and leave")
     add("--version", action="version", version=_version())
     return p
 
