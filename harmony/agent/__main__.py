@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from typing import Any
 
@@ -13,20 +13,19 @@ from rich.progress import Progress
 
 from harmony.agent import trace_command
 from harmony.agent.agent import Agent
+from harmony.agent.chat import Chat
 from harmony.agent.options import output_of_options, parser, sampling_of, server_of, tools_of
 from harmony.agent.output import Format
 from harmony.agent.run import Limits, Run
 from harmony.agent.shell import completion
-from harmony.agent.terminal import JsonLines, Plain, View, confirm, show
-from harmony.errors import ContextLengthError, HarmonyError, UsageError
+from harmony.agent.terminal import confirm, show, view_of
+from harmony.errors import HarmonyError, UsageError
 from harmony.printable import printable
 from harmony.runtime.generation import TokenEngine
 from harmony.runtime.models import load_engine
 from harmony.tools.python import Python, doctor
 from harmony.tools.tool import Tool
 from harmony.transcript import Transcript
-
-Ask = Callable[[str, Transcript | None], Run[Any]]
 
 ANSWERED, NO_ANSWER, FAILED, INTERRUPTED = 0, 1, 2, 130
 
@@ -64,32 +63,44 @@ def _run(options: argparse.Namespace) -> int:
         raise UsageError('the prompt is empty: ask something, as in python -m harmony.agent "What is 2 + 2?"')
     output_type = output_of_options(options)
     with asyncio.Runner() as runner, _servers(runner, options.mcp) as tools:
-        return _answer(runner, _agent(options, tools), options, output_type, prompt)
+        return _answer(runner, tools, options, output_type, prompt)
 
 
 def _answer(
     runner: asyncio.Runner,
-    agent: Agent,
+    more: Sequence[Tool],
     options: argparse.Namespace,
     output_type: type[object] | Format | None,
     prompt: str | None,
 ) -> int:
-    def ask(prompt: str, transcript: Transcript | None = None) -> Run[Any]:
+    def ask(agent: Agent, prompt: str, transcript: Transcript | None = None) -> Run[Any]:
         choice: str = options.tool_choice
         if output_type is None:
             return agent.stream(prompt, tool_choice=choice, transcript=transcript)
         return agent.stream(prompt, output_type=output_type, tool_choice=choice, transcript=transcript)
 
+    def agent_of(options: argparse.Namespace, engine: TokenEngine) -> Agent:
+        return _agent(options, [*_tools(options), *more], engine)
+
+    tools = [*_tools(options), *more]  # before the model, as their mistakes are told sooner
+    engine = _engine(options)
+    agent = _agent(options, tools, engine)
     if options.model == "tiny":
         Console(stderr=True).print(
             "tiny is a demonstration: it does sums with python, and little else", style="dim"
         )
-    view: View = JsonLines() if options.json else Plain(show_reasoning=options.show_reasoning)
+    if prompt is None:
+        chat = Chat(
+            runner, options, engine, agent, ask=ask, engine_of=_engine, agent_of=agent_of, view_of=view_of
+        )
+        try:
+            chat.talk()
+            return ANSWERED
+        finally:
+            chat.close()
     try:
-        if prompt is None:
-            return _chat(runner, ask, view)
-        run = ask(prompt)
-        runner.run(show(run, view))
+        run = ask(agent, prompt)
+        runner.run(show(run, view_of(options, engine)))
         if run.stop_reason != "answer":
             return NO_ANSWER
         _ = run.result.output
@@ -124,19 +135,21 @@ def _servers(runner: asyncio.Runner, commands: Sequence[str]) -> Iterator[list[T
         runner.run(stack.aclose())
 
 
-def _agent(options: argparse.Namespace, more: Sequence[Tool]) -> Agent:
-    limits = Limits(turns=options.max_turns, tokens=options.max_tokens, seconds=options.timeout)
-    tools = [*tools_of(options), *more]
+def _tools(options: argparse.Namespace) -> list[Tool]:
+    tools = tools_of(options)
     if (options.file or options.keep or options.sandbox) and not any(isinstance(t, Python) for t in tools):
         raise UsageError("--file, --keep and --sandbox are for python: add it to --tools")
-    engine = _engine(options)
+    return tools
+
+
+def _agent(options: argparse.Namespace, tools: Sequence[Tool], engine: TokenEngine) -> Agent:
     return Agent(
         engine,
         tools=tools,
         instructions=options.instructions,
         reasoning=options.reasoning,
         sampling=sampling_of(options, engine.default_sampling),
-        limits=limits,
+        limits=Limits(turns=options.max_turns, tokens=options.max_tokens, seconds=options.timeout),
         approve=confirm if options.ask else None,
         trace=options.trace,
     )
@@ -164,29 +177,6 @@ def _engine(options: argparse.Namespace) -> TokenEngine:
         raise UsageError(str(error)) from error
     finally:
         bars.stop()
-
-
-def _chat(runner: asyncio.Runner, ask: Ask, view: View) -> int:
-    """Ctrl-C stops an answer and keeps what was said; at the prompt it leaves, as Ctrl-D does."""
-    transcript: Transcript | None = None
-    print("Ask away; Ctrl-D leaves.", file=sys.stderr)
-    while True:
-        try:
-            prompt = input("> ")
-        except (EOFError, KeyboardInterrupt):
-            print(file=sys.stderr)
-            return ANSWERED
-        if not prompt.strip():
-            continue
-        run = ask(prompt, transcript)
-        try:
-            runner.run(show(run, view))
-        except KeyboardInterrupt:
-            print("\nstopped", file=sys.stderr)
-        except ContextLengthError as error:
-            print(f"{error}; this question was left out", file=sys.stderr)
-            continue
-        transcript = run.transcript
 
 
 if __name__ == "__main__":

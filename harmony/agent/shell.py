@@ -18,7 +18,9 @@ def completion(parser: argparse.ArgumentParser, shell: str) -> str:
 
 def _bash(actions: list[argparse.Action], *, zsh: bool) -> str:
     options = " ".join(option for action in actions for option in action.option_strings)
-    cases = "".join(f"    {'|'.join(a.option_strings)}) {_values(a)} ;;\n" for a in actions if _takes_value(a))
+    cases = "".join(
+        f"    {'|'.join(a.option_strings)}) {_values(a)} ;;\n" for a in actions if _takes_value(a)
+    )
     start = "autoload -Uz bashcompinit && bashcompinit\n" if zsh else ""
     return f"""{start}_harmony_agent() {{
   local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}}

@@ -4,6 +4,7 @@ Standard output carries the answer alone; the rest goes to standard error. What 
 data: its control characters are shown, never sent to the terminal.
 """
 
+import argparse
 import asyncio
 import os
 import sys
@@ -26,6 +27,7 @@ from harmony.agent.events import (
 )
 from harmony.agent.run import Run
 from harmony.printable import printable
+from harmony.runtime.generation import TokenEngine
 
 T = TypeVar("T")
 
@@ -52,6 +54,11 @@ async def show(run: Run[T], view: View) -> None:
             view.show(event)
     finally:
         await run.aclose()
+
+
+def view_of(options: argparse.Namespace, engine: TokenEngine) -> View:
+    """The view that the options ask for, on what standard output and standard error are."""
+    return JsonLines() if options.json else Plain(show_reasoning=options.show_reasoning)
 
 
 class JsonLines:
