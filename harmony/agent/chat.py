@@ -10,8 +10,9 @@ from typing import Any
 
 from harmony import load_encoding
 from harmony.agent.agent import Agent
+from harmony.agent.plain import View
 from harmony.agent.run import Run
-from harmony.agent.terminal import View, show
+from harmony.agent.terminal import show
 from harmony.command_line import read_text
 from harmony.errors import HarmonyError, UsageError
 from harmony.printable import printable

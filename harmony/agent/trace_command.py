@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harmony import load_encoding
+from harmony.agent.plain import JsonLines, Plain, View
 from harmony.agent.replay import replay
-from harmony.agent.terminal import JsonLines, Plain, View, show
+from harmony.agent.terminal import show
 from harmony.agent.trace_format import TracedRun, read_trace
 from harmony.agent.trace_view import view_of
 from harmony.command_line import Parser

@@ -12,7 +12,7 @@ import pytest
 from scripted import Scripted
 
 from harmony.agent import __main__ as command
-from harmony.agent.terminal import printable
+from harmony.printable import printable
 
 CALL = '<|channel|>commentary to=functions.add <|constrain|>json<|message|>{"a": 40, "b": 2}<|call|>'
 FINAL = "<|channel|>final<|message|>It is 42.<|return|>"
