@@ -43,11 +43,16 @@ sys.exit(command.main(sys.argv[2:]))
 
 
 def on_terminal(
-    tmp_path: Path, width: int, *arguments: str, typed: Sequence[bytes] = (), **environment: str
+    tmp_path: Path,
+    width: int,
+    *arguments: str,
+    typed: Sequence[bytes] = (),
+    prompt: bytes = b"> ",
+    **environment: str,
 ) -> tuple[ScreenModel, str]:
     """Run the command on a terminal of this width; what is on it then, and all that was written.
 
-    Each of `typed` is typed when the chat shows its prompt.
+    Each of `typed` is typed when the `prompt` is shown.
     """
     (tmp_path / "sums.py").write_text(
         'def add(a: int, b: int) -> int:\n    """The sum."""\n    return a + b\n'
@@ -66,8 +71,8 @@ def on_terminal(
         with contextlib.suppress(OSError):  # a terminal that its last program has left
             while select.select([ours], [], [], 60)[0]:
                 written += os.read(ours, 65536)
-                if waiting and written.count(b"> ") > prompts:
-                    prompts = written.count(b"> ")
+                if waiting and written.count(prompt) > prompts:
+                    prompts = written.count(prompt)
                     os.write(ours, waiting.pop(0))
         assert process.wait() == 0, written.decode()
     os.close(ours)
@@ -122,6 +127,16 @@ def test_no_color_leaves_colours_out(tmp_path: Path) -> None:
     assert coloured(on_terminal(tmp_path, 80, "?")[0])
     assert not coloured(on_terminal(tmp_path, 80, "?", NO_COLOR="1")[0])
     assert "\x1b" not in on_terminal(tmp_path, 80, "?", TERM="dumb")[1]
+
+
+@pytest.mark.parametrize(("typed", "told"), [(b"y\n", " 42   "), (b"n\n", "refused")])
+def test_nothing_moves_while_a_call_is_asked_for(tmp_path: Path, typed: bytes, told: str) -> None:
+    """The question stands below the pane of the call, and the answer to it counts."""
+    _, output = on_terminal(tmp_path, 80, "--ask", "?", typed=[typed], prompt=b"[y/N] ")
+    before, _, after = output.partition("run functions.add? [y/N] ")
+    assert "╰" in before
+    assert "running" not in output
+    assert told in after
 
 
 def test_json_has_nothing_but_lines(tmp_path: Path) -> None:
