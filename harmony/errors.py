@@ -184,6 +184,8 @@ class SessionError(HarmonyError):
 
 class ApprovalNeededError(HarmonyError):
     """A call that nobody has decided on yet; an agent's run ends with it, and goes on after the decision."""
+
+
 class ReplayError(EngineError):
     """A replay that is asked for something else than what was recorded.
 

@@ -11,8 +11,10 @@ from rich.console import Console
 from rich.text import Text
 
 from harmony.agent.events import (
+    ApprovalRequested,
     CommentaryDelta,
     Event,
+    Flagged,
     Notice,
     ReasoningDelta,
     Repaired,
@@ -30,6 +32,10 @@ _STOPPED = {
     "max_tokens": "stopped: the limit of tokens was met (--max-tokens)",
     "timeout": "stopped: the time was up (--timeout)",
     "context": "stopped: the model's context is full",
+    "max_tool_calls": "stopped: the limit of tool calls was met",
+    "approval": "stopped: the call waits for a decision",
+    "monitor": "stopped: the monitor of the reasoning ended the run",
+    "hook": "stopped: a hook ended the run",
 }
 
 
@@ -75,7 +81,10 @@ class Plain(View):
             case CommentaryDelta():
                 self._continue(CommentaryDelta)
                 self._aside.print(Text(printable(event.text)), end="")
-            case ToolCalled():
+            case Flagged():
+                self._continue(None)
+                self._dim(f"(the reasoning was flagged: {event.reason})")
+            case ToolCalled() | ApprovalRequested():
                 self._continue(None)
                 self._dim(f"▸ {event.tool}  {event.arguments}")
             case ToolReturned():
