@@ -116,4 +116,5 @@ class Transformer:
         for (attend, mix), layer in zip(self.blocks, cache.layers, strict=True):
             x = mix(attend(x, cos, sin, layer))
         x = rms_norm(x if all_positions else x[cache.wanted], self.norm, self.config.rms_norm_eps)
-        return linear(x.view(-1, x.shape[-1]), self.unembedding).float().view(*x.shape[:-1], -1)
+        logits = linear(x.view(-1, x.shape[-1]), self.unembedding).float()
+        return logits.view(*x.shape[:-1], len(self.unembedding))
