@@ -7,7 +7,7 @@ from itertools import combinations
 from math import prod
 from typing import TYPE_CHECKING, Any, Final
 
-from harmony.schemas.algebra import Mask, Schema, all_of, any_of, breadth, types_named
+from harmony.schemas.algebra import Mask, Schema, Types, all_of, any_of, breadth, of_type, types_named
 from harmony.schemas.compiler import is_empty
 from harmony.schemas.node import Inexact
 from harmony.schemas.values import identity
@@ -47,7 +47,25 @@ def exactly_one(node: Node, branches: list[Schema], siblings: Mask) -> Mask:
             return any_of(all_of((mask, *others)) for mask, others in zip(masks, failing, strict=True))
     except Inexact:
         node.miss("oneOf")
-        return any_of(masks)
+        return all_of((of_type(node.types - _held_twice(node, nodes)), any_of(masks)))
+
+
+def _held_twice(node: Node, branches: list[Node]) -> Types:
+    """The types of which each value satisfies two branches or more, as numbers do those of `required`."""
+    return frozenset(
+        atom
+        for atom in node.types
+        if sum(_holds_throughout(branch.narrowed(frozenset((atom,)))) for branch in branches) > 1
+    )
+
+
+def _holds_throughout(branch: Node) -> bool:
+    """Whether it is known that a branch holds for all values of its types."""
+    try:
+        with branch.relaxation.attempt():
+            return branch.fails() is False
+    except Inexact:
+        return False
 
 
 def _overlapping(node: Node, masks: list[Mask], siblings: Mask) -> Iterator[tuple[int, int]]:

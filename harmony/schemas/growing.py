@@ -23,6 +23,7 @@ DEEPEST: Final = 100
 """The most arrays and objects within each other; checks of a value recur into it."""
 
 _PLAIN: Final = re.compile(r'[^"\\]*')
+_GROWN: Final = re.compile(r"-?[0-9.]+[eE][+]?[0-9]+")
 _SCALAR: Final = re.compile(r"[-+.0-9A-Za-z]*")
 _BLANKS: Final = " \t\n\r"
 
@@ -146,9 +147,10 @@ def _read(state: _State, text: str, events: list[Named | Closed]) -> _State:
         elif state.text is not None:
             end = _scalar_end(text, position)
             pieces = Link(text[position:end], state.text)
-            is_ended = end < len(text)
-            state = replace(state, text=None if is_ended else pieces)
-            state = _closed(state, _scalar(pieces), events) if is_ended else state
+            if end < len(text):
+                state = _closed(replace(state, text=None), _scalar(pieces), events)
+            else:
+                state = _open_scalar(state, pieces)
             position = end
         elif text[position] in _BLANKS:
             position += 1
@@ -178,7 +180,14 @@ def _begin(state: _State, text: str, position: int, events: list[Named | Closed]
     end = _scalar_end(text, position)
     if not takes_value or end == position:
         _refuse(f"{character!r} is out of place")
-    return replace(state, text=Link(text[position:end], None)), end
+    return _open_scalar(state, Link(text[position:end], None)), end
+
+
+def _open_scalar(state: _State, pieces: Link) -> _State:
+    """A scalar that may go on; what its exponent has made too large, more digits make larger."""
+    if _GROWN.fullmatch(written := _joined(pieces)) and math.isinf(float(written)):
+        _refuse("a number is too large")
+    return replace(state, text=pieces)
 
 
 def _read_string(state: _State, text: str, position: int, events: list[Named | Closed]) -> tuple[_State, int]:
@@ -195,7 +204,7 @@ def _read_string(state: _State, text: str, position: int, events: list[Named | C
         if position == len(text):
             break
         if text[position] == '"':
-            raw = "".join([*Link(text[start:position], state.text)][::-1])
+            raw = _joined(Link(text[start:position], state.text))
             ended = replace(state, in_string=False, escaped=False, text=None)
             return _string_ended(ended, _decoded(f'"{raw}"'), events), position + 1
         escaped = True
@@ -241,10 +250,14 @@ def _scalar_end(text: str, position: int) -> int:
 
 
 def _scalar(pieces: Link) -> Any:
-    value = _decoded("".join([*pieces][::-1]))
+    value = _decoded(_joined(pieces))
     if isinstance(value, float) and not math.isfinite(value):
         _refuse("a number is too large")
     return value
+
+
+def _joined(pieces: Link) -> str:
+    return "".join([*pieces][::-1])
 
 
 def _decoded(text: str) -> Any:

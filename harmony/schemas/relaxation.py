@@ -18,6 +18,7 @@ from harmony.schemas.algebra import (
     all_of,
     any_of,
     breadth,
+    of_type,
     type_of,
     types_named,
 )
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
 
 _WIDEST: Final = 256
 """The most alternatives into which the rewrites of one subschema may multiply out."""
+
+_CHOICES: Final = frozenset(("anyOf", "oneOf"))
+
+_DEEPEST: Final = 4
+"""How many choices within each other are looked through for the types that they allow."""
 
 _MOST_EFFORT: Final = 5_000
 """The most subschemas that are negated."""
@@ -81,7 +87,7 @@ class Relaxation:
         if isinstance(node.schema, bool):
             return node.schema
         keywords = node.keywords
-        node = node.narrowed(_types_of(keywords))
+        node = node.narrowed(_types_of(node, keywords, depth=0))
         if not node.types:
             return False
         plain: dict[str, Any] = {}
@@ -91,6 +97,8 @@ class Relaxation:
             value = keywords[keyword]
             if Residual(node.path, keyword) in self._conceded:
                 node.miss(keyword)
+                if keyword in _CHOICES:
+                    parts.append(of_type(_types_of(node, {keyword: value})))
             elif keyword in PLAIN:
                 mask = HOLDS[keyword](node, value)
                 if isinstance(mask, dict):
@@ -106,8 +114,11 @@ class Relaxation:
                     if is_one_of
                     else HOLDS[keyword](node, value)
                 )
+                if width * breadth(mask) > _WIDEST:
+                    node.miss(keyword)
+                    mask = of_type(_types_of(node, {keyword: value}))
                 width *= breadth(mask)
-                parts.append(node.miss(keyword) if width > _WIDEST else mask)
+                parts.append(mask)
         return _flat(plain, parts)
 
     def fails(self, node: Node) -> Mask:
@@ -160,13 +171,16 @@ class Relaxation:
             self._attempts -= 1
 
 
-def _types_of(keywords: dict[str, Any]) -> Types:
-    """The types that a value must have to satisfy these keywords."""
+def _types_of(node: Node, keywords: dict[str, Any], depth: int = _DEEPEST) -> Types:
+    """The types that a value must have to satisfy these keywords of a node, or more; branches to a depth."""
     types = types_named(keywords["type"]) if "type" in keywords else ANY_TYPE
     if "const" in keywords:
         types &= {type_of(keywords["const"])}
     if "enum" in keywords:
         types &= frozenset(map(type_of, keywords["enum"]))
+    for keyword in _CHOICES & keywords.keys() if depth else ():
+        branches = (node.beside(branch).resolved() for branch in keywords[keyword])
+        types &= frozenset[str]().union(*(_types_of(b, b.keywords, depth - 1) for b in branches))
     return types
 
 

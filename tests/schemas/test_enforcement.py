@@ -84,6 +84,44 @@ def test_what_the_mask_lacks_is_named(schema: dict[str, Any], path: str, keyword
 
 
 @pytest.mark.parametrize(
+    ("schema", "writable"),
+    [
+        (
+            {
+                "oneOf": [
+                    {"required": ["a"], "properties": {"a": {"items": {"pattern": "^(x|y)+$"}}}},
+                    {"required": ["b"], "properties": {"b": {"items": {"required": ["c"]}}}},
+                ]
+            },
+            [{"a": 1}, {"b": 1}],
+        ),
+        ({"oneOf": [{"multipleOf": 3}, {"multipleOf": 5}]}, [5, 3]),
+        (
+            {
+                "oneOf": [
+                    {
+                        "oneOf": [
+                            {"enum": [f"a{n}" for n in range(60)]},
+                            {"enum": [f"b{n}" for n in range(60)]},
+                        ]
+                    },
+                    {"type": "string", "enum": [f"c{n}" for n in range(60)]},
+                ]
+            },
+            ["a1", "b1"],
+        ),
+    ],
+)
+def test_the_veto_is_left_no_type_that_never_fits(schema: dict[str, Any], writable: list[Any]) -> None:
+    """A `oneOf` that the mask does not enforce still bars the types with which it cannot be satisfied."""
+    enforced = enforce(schema)
+    writer = MaskWriter(enforced.mask)
+    tried = [None, True, 5, 3, "a1", "b1", [], {"a": 1}, {"b": 1}]
+    assert enforced.residuals
+    assert [value for value in tried if writer.text(value) is not None] == writable
+
+
+@pytest.mark.parametrize(
     ("schema", "text"),
     [
         ({"type": "string", "format": "date-time"}, '"2016-12-31T23:59:60Z"'),

@@ -72,3 +72,12 @@ def test_what_is_beyond_json_is_refused(text: str) -> None:
 
     with pytest.raises(NotJson):
         read()
+
+
+@pytest.mark.parametrize("text", ["1e999", "-2.5E+0400"])
+def test_what_can_only_become_too_large_is_refused_at_once(text: str) -> None:
+    """A number is refused while it is written if no further digit can make it finite again."""
+    with pytest.raises(NotJson, match="too large"):
+        GrowingJson().feed(f"[{text}")
+    for finite in ("0e999", "1e-999", "1e3", "9" * 40):
+        GrowingJson().feed(f"[{finite}")
