@@ -198,5 +198,19 @@ def violation(request: Request, tokens: Sequence[int], encoding: HarmonyEncoding
         value = json.loads(text)
     except ValueError as error:
         return f"{error}: {text}"
-    validator = validator_for(schema, default=Draft202012Validator)(schema, format_checker=FORMATS)
+    validator = validator_for(schema, default=Draft202012Validator)(_ecma(schema), format_checker=FORMATS)
     return next((f"{error.message}: {text}" for error in validator.iter_errors(value)), None)
+
+
+def _ecma(schema: Any) -> Any:
+    r"""The schema with patterns whose `\w` and `\d` are ASCII, as ECMA-262 has it and JSON Schema asks."""
+    if isinstance(schema, list):
+        return [_ecma(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    read = {key: part if key in ("const", "enum") else _ecma(part) for key, part in schema.items()}
+    if isinstance(read.get("pattern"), str):
+        read["pattern"] = f"(?a){read['pattern']}"
+    if isinstance(read.get("patternProperties"), dict):
+        read["patternProperties"] = {f"(?a){name}": part for name, part in read["patternProperties"].items()}
+    return read
