@@ -210,7 +210,7 @@ def _ecma(schema: Any) -> Any:
         return schema
     read = {key: part if key in ("const", "enum") else _ecma(part) for key, part in schema.items()}
     if isinstance(read.get("pattern"), str):
-        read["pattern"] = f"(?a){read['pattern']}"
+        read["pattern"] = f"(?a:{read['pattern']})"
     if isinstance(read.get("patternProperties"), dict):
-        read["patternProperties"] = {f"(?a){name}": part for name, part in read["patternProperties"].items()}
+        read["patternProperties"] = {f"(?a:{name})": part for name, part in read["patternProperties"].items()}
     return read
