@@ -23,7 +23,7 @@ DEEPEST: Final = 100
 """The most arrays and objects within each other; checks of a value recur into it."""
 
 _PLAIN: Final = re.compile(r'[^"\\]*')
-_GROWN: Final = re.compile(r"-?[0-9.]+[eE][+]?[0-9]+")
+_GROWN: Final = re.compile(r"-?[0-9]+(\.[0-9]+)?[eE]\+?[0-9]+")
 _SCALAR: Final = re.compile(r"[-+.0-9A-Za-z]*")
 _BLANKS: Final = " \t\n\r"
 

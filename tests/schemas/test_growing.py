@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from harmony.schemas.growing import DEEPEST, Closed, GrowingJson, NotJson
@@ -43,6 +43,7 @@ def test_every_value_comes_out_when_it_closes(
     assert [(event.path, event.value) for event in events if isinstance(event, Closed)] == parts_of(value)
 
 
+@example(".e0")
 @given(st.text(alphabet='[]{}",:\\ 01.e-truefalsnu'))
 def test_what_json_refuses_is_refused(text: str) -> None:
     """Not before its time: until the text ends, what could still become JSON goes on."""
