@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from harmony import TurnGrammar
 from harmony.errors import GrammarError
 from harmony.memo import Memo
-from harmony.runtime.generation import ConstrainedEngine, TokenEngine
+from harmony.runtime.generation import keeps_to_grammars
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Collection, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harmony.agent.routing import Toolbox
     from harmony.agent.run import Run
     from harmony.runtime.constraint import Constraint
-    from harmony.runtime.generation import GeneratedToken, SamplingParams
+    from harmony.runtime.generation import GeneratedToken, SamplingParams, TokenEngine
 
 T = TypeVar("T")
 
@@ -52,13 +52,12 @@ class Enforcer:
     def __init__(self, toolbox: Toolbox, *, strict: bool) -> None:
         self._toolbox = toolbox
         self._strict = strict
-        self._known: tuple[TokenEngine | None, bool] = None, False
         self._grammars = Memo(self._grammar, size=lambda *_: 1, capacity=_KEPT)
 
     def enforcement(self, engine: TokenEngine, run: Run[T]) -> Enforcement:
         """That of the next turn. Raises GrammarError when one is required and cannot be had."""
         required = self._strict or run.asked.format is not None or run.tool_choice != "auto"
-        if not required and not self._can_keep(engine):
+        if not required and not keeps_to_grammars(engine):
             return FREE
         try:
             constraint = constrain(
@@ -72,12 +71,6 @@ class Enforcer:
                 raise
             notice = f"tool calls and answers are not enforced: {error}"
             return FREE if run.turns else Enforcement(notice=notice)
-
-    def _can_keep(self, engine: TokenEngine) -> bool:
-        """Whether the engine can keep to a grammar; looking costs more than a token, so it is done once."""
-        if self._known[0] is not engine:
-            self._known = engine, isinstance(engine, ConstrainedEngine)
-        return self._known[1]
 
     def _grammar(self, key: tuple[Output[Any], str]) -> TurnGrammar:
         asked, tool_choice = key
@@ -96,7 +89,7 @@ def constrain(
 
     Raises GrammarError when it is not, and what `grammar` raises.
     """
-    if not isinstance(engine, ConstrainedEngine):
+    if not keeps_to_grammars(engine):
         raise GrammarError(f"{engine.name} keeps to no grammar; use another engine")
     if missing := [name for name in ("numpy", "llguidance") if find_spec(name) is None]:
         raise GrammarError(f"enforcing needs {' and '.join(missing)}: pip install 'gpt-oss-harmony[local]'")
@@ -116,5 +109,5 @@ def generate(
     """What an engine generates, kept to what `constrain` made for it."""
     if constraint is None:
         return engine.generate(prompt, sampling, stop=stop)
-    assert isinstance(engine, ConstrainedEngine)
+    assert keeps_to_grammars(engine)
     return engine.generate(prompt, sampling, stop=stop, constraint=constraint)

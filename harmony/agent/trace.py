@@ -17,7 +17,13 @@ from harmony.agent.events import CommentaryDelta, Event, ReasoningDelta, TextDel
 from harmony.agent.run import Limits
 from harmony.agent.trace_format import EventLine, Header, Line, RunLine, TurnLine, common_prefix
 from harmony.errors import HarmonyError, TraceError
-from harmony.runtime.generation import ConstrainedEngine, GeneratedToken, SamplingParams, TokenEngine
+from harmony.runtime.generation import (
+    ConstrainedEngine,
+    GeneratedToken,
+    SamplingParams,
+    TokenEngine,
+    keeps_to_grammars,
+)
 from harmony.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -91,7 +97,7 @@ class RunTrace:
 
     def recorded(self, engine: TokenEngine) -> TokenEngine:
         """`engine`, with what it is asked and gives recorded; one that keeps to grammars still does."""
-        if isinstance(engine, ConstrainedEngine):
+        if keeps_to_grammars(engine):
             return _ConstrainedRecorder(engine, self)
         return _Recorder(engine, self)
 
@@ -112,7 +118,7 @@ class RunTrace:
             run=self.run,
             model=engine.name,
             context_length=engine.context_length,
-            vocab_size=engine.vocab_size if isinstance(engine, ConstrainedEngine) else None,
+            vocab_size=engine.vocab_size if keeps_to_grammars(engine) else None,
             sampling=sampling,
             kept=kept,
             added=list(prompt[kept:]),

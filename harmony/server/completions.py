@@ -21,7 +21,7 @@ from harmony import TurnGrammar, load_encoding
 from harmony.agent.enforcement import constrain, generate
 from harmony.call_ids import random_id
 from harmony.errors import GrammarError, HarmonyError, RequestError
-from harmony.runtime.generation import ConstrainedEngine
+from harmony.runtime.generation import keeps_to_grammars
 from harmony.server.requests import check
 from harmony.server.schemas import COMPLETION_REQUEST
 from harmony.server.wire import error_body, sse
@@ -150,7 +150,7 @@ class TokenCompletion:
 
 def _check_prompt(engine: TokenEngine, prompt: list[object]) -> None:
     """Here and not in the schema, which takes seconds for long ones."""
-    size = engine.vocab_size if isinstance(engine, ConstrainedEngine) else len(load_encoding().token_bytes)
+    size = engine.vocab_size if keeps_to_grammars(engine) else len(load_encoding().token_bytes)
     if not all(type(token) is int and 0 <= token < size for token in prompt):
         raise RequestError(f"prompt: must be token ids from 0 to {size - 1}", param="prompt")
     if len(prompt) >= engine.context_length:

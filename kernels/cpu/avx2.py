@@ -1,11 +1,10 @@
 """The product of an MXFP4 row and a vector in float32, by pshufb and fused multiply-adds.
 
-A nibble looks up twice its value, a small integer, which becomes a float; the vector is stored halved.
-Each block of the vector is stored with its even elements first, for those are the low nibbles.
+A nibble looks up twice its value, a small integer, which becomes a float.
+The vector is stored as `plain` stores it.
 """
 
 import numpy as np
-import torch
 from numba import njit
 
 from harmony.kernels.cpu.llvm import (
@@ -19,29 +18,17 @@ from harmony.kernels.cpu.llvm import (
     multiply_add_f32x8,
     second_half_f32x8,
     splat_f32x8,
-    store_f32,
     total_f32x8,
     x86_look_up_bytes,
     zero_f32x8,
 )
+from harmony.kernels.cpu.plain import ELEMENT, GROUP, place, put
 from harmony.kernels.mxfp4 import MAGNITUDES
 
-GROUP = 32
-ELEMENT = torch.float32  # of a stored vector
+__all__ = ["ELEMENT", "GROUP", "TABLE", "dot", "place", "put"]
+
 TWICE = np.array([2 * magnitude for magnitude in MAGNITUDES], np.int8)
 TABLE = np.concatenate((TWICE, -TWICE))
-
-
-@njit(inline="always")
-def place(index):
-    """Where element `index` of a vector is stored."""
-    return index // 32 * 32 + index % 2 * 16 + index % 32 // 2
-
-
-@njit(inline="always")
-def put(vector, index, bits):
-    """Store a bfloat16 value, given as its bits, as element `index` of a vector."""
-    store_f32(vector + 4 * place(index), np.float32(0.5) * as_f32(np.int32(np.uint32(bits) << 16)))
 
 
 @njit(inline="always")

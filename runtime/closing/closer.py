@@ -70,10 +70,7 @@ class Closer:
             return False
         if self.fits(left):
             return False
-        if self.plan is None:
-            self._lost_at = left
-            return False
-        if self.is_near(left) or self._is_too_far or not hopeful:
+        if self.plan is not None and (self.is_near(left) or self._is_too_far or not hopeful):
             return True
         self.plan, self._lost_at = None, left
         return False

@@ -10,7 +10,10 @@ from torch import Tensor
 from harmony.kernels.mxfp4 import quantize
 from harmony.runtime.config import ModelConfig, alternating_layers
 from harmony.runtime.export import save_checkpoint
+from harmony.runtime.grammars import Grammars
 from harmony.runtime.layout import TensorSpec, tensors
+from harmony.runtime.model import Transformer
+from harmony.runtime.token_table import TokenTable
 
 Make = Callable[..., Path]
 
@@ -63,6 +66,19 @@ def state(config: ModelConfig) -> dict[str, Tensor]:
         return (values * spread + (kind == "scale")).bfloat16()
 
     return {spec.name: make(spec) for spec in tensors(config)}
+
+
+@pytest.fixture(scope="session")
+def model(config: ModelConfig, state: dict[str, Tensor]) -> Transformer:
+    """These weights in float32."""
+    return Transformer(config, {k: v if v.dtype == torch.uint8 else v.float() for k, v in state.items()})
+
+
+@pytest.fixture(scope="session")
+def byte_grammars() -> Grammars:
+    """Over a token for each byte and one for the end, within the model's vocabulary."""
+    octets = [bytes([octet]) for octet in range(256)]
+    return Grammars(TokenTable(octets, {"<|end|>": 256}, "(?s:.)", 300, 256))
 
 
 @pytest.fixture

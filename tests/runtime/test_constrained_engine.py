@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from harmony.errors import ConstraintError, EngineError, GrammarError
-from harmony.runtime.config import ModelConfig
 from harmony.runtime.constraint import Constraint
 from harmony.runtime.engine import Engine
 from harmony.runtime.generation import ConstrainedEngine, GeneratedToken, SamplingParams, TokenEngine
@@ -26,11 +25,6 @@ BYTES = TokenTable(
 OBJECT = """start: %json {"type": "object", "properties": {"kind": {"enum": ["cat", "dog"]},
     "legs": {"type": "integer"}}, "required": ["kind", "legs"], "additionalProperties": false,
     "x-guidance": {"whitespace_flexible": false}} <|end|>"""
-
-
-@pytest.fixture(scope="module")
-def model(config: ModelConfig, state: dict[str, Tensor]) -> Transformer:
-    return Transformer(config, {k: v if v.dtype == torch.uint8 else v.float() for k, v in state.items()})
 
 
 @pytest.fixture

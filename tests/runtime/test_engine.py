@@ -22,12 +22,6 @@ GREEDY = SamplingParams(temperature=0, max_tokens=6)
 PROMPT = [5, 17, 290, 3, 44]
 
 
-@pytest.fixture(scope="module")
-def model(config: ModelConfig, state: dict[str, Tensor]) -> Transformer:
-    floats = {k: v if v.dtype == torch.uint8 else v.float() for k, v in state.items()}
-    return Transformer(config, floats)
-
-
 def new_engine(model: Transformer, context_length: int = 2000) -> Engine:
     return Engine(model, name="toy", context_length=context_length, default_sampling=SamplingParams())
 

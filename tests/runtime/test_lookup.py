@@ -3,13 +3,10 @@
 from random import Random
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
 from harmony.runtime.closing.guide import Guide
-from harmony.runtime.config import ModelConfig
 from harmony.runtime.constraint import Constraint
 from harmony.runtime.generation import GeneratedToken, SamplingParams
 from harmony.runtime.grammars import Grammars
@@ -18,22 +15,10 @@ from harmony.runtime.model import Transformer
 from harmony.runtime.paged import PagedCache
 from harmony.runtime.request import Request
 from harmony.runtime.scheduler import Scheduler
-from harmony.runtime.token_table import TokenTable
 
 PROMPT = [5, 17, 290, 3, 44]
-BYTES = TokenTable([bytes([octet]) for octet in range(256)], {"<|end|>": 256}, "(?s:.)", 300, 256)
 GRAMMAR = """start: %json {"type": "array", "items": {"enum": ["a cat", "a dog", 17, null]}, "minItems": 6,
     "x-guidance": {"whitespace_flexible": false}} <|end|>"""
-
-
-@pytest.fixture(scope="module")
-def model(config: ModelConfig, state: dict[str, Tensor]) -> Transformer:
-    return Transformer(config, {k: v if v.dtype == torch.uint8 else v.float() for k, v in state.items()})
-
-
-@pytest.fixture(scope="module")
-def bytes_grammars() -> Grammars:
-    return Grammars(BYTES)
 
 
 def served(
@@ -58,12 +43,12 @@ def test_any_draft_gives_the_same_tokens(
     temperature: float,
     constrained: bool,
     model: Transformer,
-    bytes_grammars: Grammars,
+    byte_grammars: Grammars,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """True, wrong from anywhere on, or true by chance: tokens and log-probabilities stay, steps are saved."""
     sampling = SamplingParams(temperature=temperature, seed=4, logprobs=2)
-    grammars = bytes_grammars if constrained else None
+    grammars = byte_grammars if constrained else None
     monkeypatch.setattr(PromptLookup, "draft", lambda self, most: [])
     expected, slow = served(model, sampling, grammars)
     random = Random(7)
@@ -84,10 +69,10 @@ def test_any_draft_gives_the_same_tokens(
 
 
 def test_what_repeats_itself_takes_fewer_steps(
-    model: Transformer, bytes_grammars: Grammars, monkeypatch: pytest.MonkeyPatch
+    model: Transformer, byte_grammars: Grammars, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With two letters to choose from, three that come again are often followed by the same ones."""
-    case = model, SamplingParams(temperature=0), bytes_grammars, "start: /[ab]{50}/"
+    case = model, SamplingParams(temperature=0), byte_grammars, "start: /[ab]{50}/"
     tokens, steps = served(*case)
     monkeypatch.setattr(PromptLookup, "draft", lambda self, most: [])
     plain, slow = served(*case)

@@ -4,18 +4,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from harmony.runtime.config import ModelConfig
 from harmony.runtime.model import Transformer
 from harmony.runtime.paged import Batch, CachedSequence, PagedCache, Part
 from harmony.runtime.pages import PAGE
 
 CPU = torch.device("cpu")
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
-
-
-@pytest.fixture(scope="module")
-def model(config: ModelConfig, state: dict[str, Tensor]) -> Transformer:
-    return Transformer(config, {k: v if v.dtype == torch.uint8 else v.float() for k, v in state.items()})
 
 
 def paged(model: Transformer, full: int = 64, sliding: int = 64) -> PagedCache:

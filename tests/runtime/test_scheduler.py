@@ -6,18 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from harmony.runtime.config import ModelConfig
 from harmony.runtime.generation import GeneratedToken, SamplingParams
 from harmony.runtime.memory import MOST_SEQUENCES, STEP_TOKENS
 from harmony.runtime.model import Transformer
 from harmony.runtime.paged import PagedCache
 from harmony.runtime.request import Request
 from harmony.runtime.scheduler import Scheduler
-
-
-@pytest.fixture(scope="module")
-def model(config: ModelConfig, state: dict[str, Tensor]) -> Transformer:
-    return Transformer(config, {k: v if v.dtype == torch.uint8 else v.float() for k, v in state.items()})
 
 
 @pytest.fixture

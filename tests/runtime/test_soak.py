@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 from random import Random
 
 import pytest
-import torch
 from torch import Tensor
 
 from harmony.runtime.closing.guide import Guide
-from harmony.runtime.config import ModelConfig
 from harmony.runtime.constraint import Constraint
 from harmony.runtime.generation import GeneratedToken, SamplingParams
 from harmony.runtime.grammars import Grammars
@@ -23,23 +21,11 @@ from harmony.runtime.paged import PagedCache
 from harmony.runtime.pages import PagePool
 from harmony.runtime.request import Request
 from harmony.runtime.scheduler import Scheduler
-from harmony.runtime.token_table import TokenTable
 
 CONTEXT = 640
 PAGES = CONTEXT // 64, 24  # room for one whole context, which all share
-BYTES = TokenTable([bytes([octet]) for octet in range(256)], {"<|end|>": 256}, "(?s:.)", 300, 256)
 GRAMMAR = """start: %json {"type": "array", "items": {"enum": ["a cat", "a dog", 17, null]}, "maxItems": 9,
     "x-guidance": {"whitespace_flexible": false}} <|end|>"""
-
-
-@pytest.fixture(scope="module")
-def model(config: ModelConfig, state: dict[str, Tensor]) -> Transformer:
-    return Transformer(config, {k: v if v.dtype == torch.uint8 else v.float() for k, v in state.items()})
-
-
-@pytest.fixture(scope="module")
-def grammars_of_bytes() -> Grammars:
-    return Grammars(BYTES)
 
 
 @dataclass(eq=False)
@@ -145,17 +131,17 @@ def seen(monkeypatch: pytest.MonkeyPatch) -> Iterator[Counter[str]]:
 
 
 def test_every_request_gets_the_tokens_of_a_run_alone(
-    model: Transformer, grammars_of_bytes: Grammars, seen: Counter[str]
+    model: Transformer, byte_grammars: Grammars, seen: Counter[str]
 ) -> None:
     """Whatever else runs, whenever it is cancelled, preempted, or resumed from what is cached."""
     for seed in (4, 5):
-        asked, cache = soak(model, grammars_of_bytes, seed, 30)
+        asked, cache = soak(model, byte_grammars, seed, 30)
         assert (cache.full.available, cache.sliding.available) == PAGES
         seen["resumed past the window"] += sum(
             one.tokens[0].cached_tokens > 128 for one in asked if one.tokens
         )
         for one in asked:
-            alone = served_alone(model, one, grammars_of_bytes)
+            alone = served_alone(model, one, byte_grammars)
             tokens = [token.token for token in one.tokens]
             assert one.request is not None
             assert tokens == (alone[: len(tokens)] if one.request.cancelled else alone)

@@ -12,9 +12,9 @@ from masked import Masked
 from openai import OpenAI
 from openai.types.responses import Response, ResponseStreamEvent
 from scripted import Scripted
-from served import served
+from served import Calculator, served
 
-from harmony import ToolNamespaceConfig, load_encoding
+from harmony import load_encoding
 
 ENCODING = load_encoding()
 THOUGHT = "<|channel|>analysis<|message|>Look it up.<|end|><|start|>assistant"
@@ -28,18 +28,6 @@ PARAMETERS = {"type": "object", "properties": {"city": {"type": "string"}}, "req
 TOOL: Any = {"type": "function", "name": "get_weather", "parameters": PARAMETERS, "strict": False}
 CHAT_TOOL: Any = {"type": "function", "function": {"name": "get_weather", "parameters": PARAMETERS}}
 EVENTS: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(ResponseStreamEvent)
-
-
-class Calculator:
-    """A python tool that knows one answer."""
-
-    namespace = ToolNamespaceConfig.python()
-
-    async def call(self, function: str | None, arguments: str) -> str:
-        return "42"
-
-    async def aclose(self) -> None:
-        pass
 
 
 @contextmanager

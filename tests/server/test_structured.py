@@ -14,9 +14,8 @@ from masked import Masked
 from openai import OpenAI
 from pydantic import BaseModel
 from scripted import Scripted
-from served import served
+from served import Calculator, served
 
-from harmony import ToolNamespaceConfig
 from harmony.runtime.engine import Engine
 from harmony.runtime.models import TINY
 
@@ -183,18 +182,6 @@ def test_no_call_is_made_with_none() -> None:
             model="scripted", input="Hi", tools=[tool()], tool_choice="none", max_output_tokens=60
         )
     assert "function_call" not in [item.type for item in response.output]
-
-
-class Calculator:
-    """A python tool that knows one answer."""
-
-    namespace = ToolNamespaceConfig.python()
-
-    async def call(self, function: str | None, arguments: str) -> str:
-        return "42"
-
-    async def aclose(self) -> None:
-        pass
 
 
 def test_a_built_in_tool_can_be_demanded_once() -> None:

@@ -9,8 +9,21 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
+from harmony import ToolNamespaceConfig
 from harmony.runtime.generation import TokenEngine
 from harmony.server import create_app
+
+
+class Calculator:
+    """A python tool that knows one answer."""
+
+    namespace = ToolNamespaceConfig.python()
+
+    async def call(self, function: str | None, arguments: str) -> str:
+        return "42"
+
+    async def aclose(self) -> None:
+        pass
 
 
 def served(engine: TokenEngine, **options: Any) -> AbstractContextManager[str]:
