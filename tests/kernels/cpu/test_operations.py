@@ -23,13 +23,23 @@ ULP = 2**-8  # the spacing of bfloat16, relative
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(5120, 2880), (2880, 4096), (7, 33), (1, 1), (3, 2879)])
-@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("n", [1, 3, 4, 8])
 def test_linear(rows: int, columns: int, n: int) -> None:
     """Sums are exact but for the rounding of the result to bfloat16, at odd widths and at the file's end."""
-    x, weight = torch.randn(n, columns).bfloat16(), guarded(torch.randn(rows, columns).bfloat16())
+    x = guarded(torch.randn(n, columns).bfloat16())
+    weight = guarded(torch.randn(rows, columns).bfloat16())
     bias = torch.randn(rows).bfloat16()
     wanted = x.double() @ weight.double().T + bias.double()
     assert torch.allclose(linear(x, weight, bias).double(), wanted, rtol=ULP, atol=1e-4)
+
+
+def test_linear_gives_a_row_the_same_bits_in_any_company() -> None:
+    """Alone, or as one of up to eight."""
+    x, weight = torch.randn(8, 2880).bfloat16(), torch.randn(100, 2880).bfloat16()
+    together = linear(x, weight, None)
+    for n in range(1, 8):
+        assert torch.equal(linear(x[:n], weight, None), together[:n])
+        assert torch.equal(linear(x[n:], weight, None), together[n:])
 
 
 @pytest.mark.parametrize("n", [1, 8])
