@@ -1,7 +1,7 @@
 """Read a gpt-oss checkpoint in either published layout, straight from its safetensors files."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +15,7 @@ from torch import Tensor
 from harmony.errors import CheckpointError, ModelNotFoundError, UnsupportedModelError
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.layout import Layout, Part, tensors
+from harmony.runtime.streaming import Staging
 
 Progress = Callable[[int, int], None]
 FLOATS = {"BF16", "F32", "F16", "F8_E4M3"}
@@ -50,29 +51,48 @@ class Checkpoint:
         return "huggingface" if any(name.startswith("model.") for name in self.files) else "original"
 
     def load(
-        self, *, device: torch.device, dtype: torch.dtype, progress: Progress | None = None
+        self,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        progress: Progress | None = None,
+        packed: bool = False,
+        embedding_on_host: bool = False,
     ) -> dict[str, Tensor]:
         """Read every tensor of the model under its name in original/.
 
-        MXFP4 bytes stay packed; the others are cast to `dtype`. What needs neither a cast nor another
-        device stays in the mapped file. `progress` hears the bytes done and their total after each
-        tensor. Raises CheckpointError for a tensor that is missing or of the wrong shape or dtype,
-        UnsupportedModelError for experts that are not MXFP4.
+        MXFP4 bytes stay packed; the others are cast to `dtype`. On a CPU, what needs no cast stays in the
+        mapped file; to a device tensors are streamed (`harmony.runtime.streaming`). `packed` repacks the
+        experts there for the Triton kernels: in place of `….blocks` and `….scales` stand `….words` uint32
+        [E, G, rows, 8] and `….scale_words` uint16 [E, G, rows], the tensors of a
+        `harmony.kernels.packed.PackedMatrix`. `embedding_on_host` leaves the embedding in pinned memory
+        of the host. `progress` hears the bytes done and their total after each tensor. Raises
+        CheckpointError for a tensor that is missing or of the wrong shape or dtype,
+        UnsupportedModelError for experts that are not MXFP4, ValueError for an embedding that has to be on
+        the device because the model is tied to it.
         """
+        if embedding_on_host and self.config.tie_word_embeddings:
+            raise ValueError("this model's unembedding is its embedding; load it without embedding_on_host")
         specs = tensors(self.config)
-        sizes = [spec.numel * (1 if spec.packed else dtype.itemsize) for spec in specs]
+        sizes = [spec.nbytes(dtype) for spec in specs]
+        staging = Staging(device) if packed or device.type != "cpu" else None
         state: dict[str, Tensor] = {}
         done = 0
         with ExitStack() as stack:
             opened = cache(lambda path: stack.enter_context(_open(path)))
+            if staging is not None:
+                stack.enter_context(staging.open())
             for spec, size in zip(specs, sizes, strict=True):
-                parts = [
-                    self._read(part, opened, packed=spec.packed).to(
-                        device, torch.uint8 if spec.packed else dtype
-                    )
-                    for part in spec.parts(self.layout)
-                ]
-                state[spec.name] = torch.cat(parts) if len(parts) > 1 else parts[0]
+                parts = [self._read(part, opened, packed=spec.packed) for part in spec.parts(self.layout)]
+                kind = torch.uint8 if spec.packed else dtype
+                if staging is None:
+                    state[spec.name] = _joined([part.to(kind) for part in parts])
+                elif packed and spec.packed:
+                    _repack(staging, spec.name, parts[0], state)
+                elif embedding_on_host and spec.name == "embedding.weight":
+                    state[spec.name] = staging.keep(parts[0], kind)
+                else:
+                    state[spec.name] = staging.place(parts, kind)
                 done += size
                 if progress is not None:
                     progress(done, sum(sizes))
@@ -103,6 +123,20 @@ class Checkpoint:
                 "MXFP4 experts; take a checkpoint such as openai/gpt-oss-20b"
             )
         return CheckpointError(f"{self.folder} lacks the tensor {name}; download the whole checkpoint")
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat([*parts]) if len(parts) > 1 else parts[0]
+
+
+def _repack(staging: Staging, name: str, stored: Tensor, state: dict[str, Tensor]) -> None:
+    """Put the scales' words, and those of the blocks that came before, in their place."""
+    stem, _, kind = name.rpartition(".")
+    if kind == "blocks":
+        state[name] = stored  # where the file is mapped, until its scales are there
+        return
+    matrix = staging.repack(state.pop(f"{stem}.blocks"), stored)
+    state[f"{stem}.words"], state[f"{stem}.scale_words"] = matrix.words, matrix.scales
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:

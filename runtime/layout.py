@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
+import torch
+
 from harmony.runtime.config import ModelConfig
 
 Layout = Literal["original", "huggingface"]
@@ -27,6 +29,15 @@ class TensorSpec:
     @property
     def numel(self) -> int:
         return prod(self.shape)
+
+    def nbytes(self, dtype: torch.dtype, *, repacked: bool = False) -> int:
+        """The bytes of this tensor with floats in `dtype`; `repacked` as the Triton kernels read experts."""
+        if not self.packed:
+            return self.numel * dtype.itemsize
+        if not repacked:
+            return self.numel
+        experts, rows, count, *block = self.shape
+        return experts * rows * (count + count % 2) * prod(block)
 
     def parts(self, layout: Layout) -> tuple[Part, ...]:
         """What the files of this layout hold for this tensor."""

@@ -14,6 +14,8 @@ from harmony.runtime.pages import PAGE, pages_of
 STEP_TOKENS = 512  # that one step reads at most
 MOST_SEQUENCES = 16  # that one step reads tokens of at most
 RESUME_POINTS = 32  # whose windows of the sliding layers can be kept at least
+MOST_RUNS = 64  # that attention to one context is cut into on a GPU
+GPU_RESERVE = 256 << 20  # for CUDA graphs, the workspace of cuBLAS and gaps in torch's memory; not measured
 GIB = 1 << 30
 NO_LIMIT = 1 << 62
 
@@ -31,64 +33,102 @@ class MemoryEstimate:
         return self.weights + self.cache + self.work
 
 
-def page_counts(config: ModelConfig, context_length: int) -> tuple[int, int]:
+def page_counts(config: ModelConfig, context_length: int, sequences: int = MOST_SEQUENCES) -> tuple[int, int]:
     """How many pages a cache has: of the full layers for one whole context, which many can share, and of
-    the sliding layers for a step of MOST_SEQUENCES and for RESUME_POINTS besides."""
+    the sliding layers for a step of so many `sequences` and for RESUME_POINTS besides."""
     window = pages_of(config.sliding_window - 1) + 1
-    step = MOST_SEQUENCES * (window + 1) + STEP_TOKENS // PAGE
+    step = sequences * (window + 1) + STEP_TOKENS // PAGE
     return pages_of(context_length), step + RESUME_POINTS * window
 
 
-def estimate(config: ModelConfig, context_length: int, dtype: torch.dtype) -> MemoryEstimate:
-    """What a model of this configuration takes, experts packed and everything else in `dtype`."""
+def estimate(
+    config: ModelConfig,
+    context_length: int,
+    dtype: torch.dtype,
+    *,
+    packed: bool = False,
+    embedding_on_host: bool = False,
+) -> MemoryEstimate:
+    """What a model of this configuration takes where it computes, everything but the experts in `dtype`.
+
+    `packed` is a model on a GPU, whose kernels read experts and pages where they lie and so work in less
+    memory; `embedding_on_host` leaves the embedding out. What loading takes besides
+    (`harmony.runtime.streaming`) is less than the cache and the work, which come after it.
+    """
     size = dtype.itemsize
     token = 2 * config.kv_size  # numbers that one layer caches for a token
     full, sliding = page_counts(config, context_length)
     windows = [config.window(layer) for layer in range(config.num_hidden_layers)]
     pages = sum(full if window is None else sliding for window in windows)
     rows = min(STEP_TOKENS, context_length * MOST_SEQUENCES)
-    seen = context_length * token * (size + 4)  # out of their pages, and in float32
-    expert = 3 * config.hidden_size * config.intermediate_size * (size + 4)  # unpacked, with its indices
     activations = 4 * rows * 8 * (config.hidden_size + config.attention_size + config.intermediate_size)
     logits = 4 * (2 * MOST_SEQUENCES + 8) * config.vocab_size  # in sampling too
+    kernels = _kernels_work(config) if packed else _reference_work(config, context_length, size)
+    resident = [
+        spec for spec in tensors(config) if not (embedding_on_host and spec.name == "embedding.weight")
+    ]
     return MemoryEstimate(
-        weights=sum(spec.numel * (1 if spec.packed else size) for spec in tensors(config)),
+        weights=sum(spec.nbytes(dtype, repacked=packed) for spec in resident),
         cache=pages * PAGE * token * size,
-        work=4 * 3 * MOST_SCORES + seen + expert + activations + logits,
+        work=kernels + activations + logits,
     )
+
+
+def _kernels_work(config: ModelConfig) -> int:
+    """Of the Triton kernels: what runs of a context find of their own, before they are added up."""
+    found = 4 * MOST_SEQUENCES * config.num_attention_heads * MOST_RUNS * (config.head_dim + 2)
+    return found + GPU_RESERVE
+
+
+def _reference_work(config: ModelConfig, context_length: int, size: int) -> int:
+    """Of plain torch: keys and values out of their pages and in float32, scores, an expert unpacked."""
+    seen = context_length * 2 * config.kv_size * (size + 4)
+    expert = 3 * config.hidden_size * config.intermediate_size * (size + 4)  # with its indices
+    return 4 * 3 * MOST_SCORES + seen + expert
 
 
 def free_memory(device: torch.device) -> int:
     """Bytes that a new model may take on `device`: for the CPU what neither the machine nor the
-    control group of this process needs for itself, page cache counted as free."""
+    control group of this process needs for itself, page cache counted as free; for a GPU what nobody has
+    taken, and what torch has taken from it and does not use."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + unused
     group = _group_room(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
     return min(_available(Path("/proc/meminfo")), group)
 
 
-def check_memory(config: ModelConfig, context_length: int, dtype: torch.dtype, free: int, place: str) -> None:
+def check_memory(
+    config: ModelConfig,
+    context_length: int,
+    dtype: torch.dtype,
+    free: int,
+    place: str,
+    *,
+    packed: bool = False,
+    embedding_on_host: bool = False,
+) -> None:
     """Raise NotEnoughMemoryError, with the numbers, when the estimate exceeds `free` bytes."""
-    needed = estimate(config, context_length, dtype)
-    if needed.total <= free:
+
+    def needed(length: int, on_host: bool = embedding_on_host) -> MemoryEstimate:
+        return estimate(config, length, dtype, packed=packed, embedding_on_host=on_host)
+
+    asked = needed(context_length)
+    if asked.total <= free:
         return
-    fitting = _longest_context(config, context_length, dtype, free)
-    advice = (
-        f"load it with context_length={fitting} (--context {fitting}) or less"
-        if fitting
-        else "free some memory, or use a smaller model or another machine's server"
-    )
+    shorter = range(context_length // 1024 * 1024, 0, -1024)
+    fitting = next((length for length in shorter if needed(length).total <= free), 0)
+    if packed and not config.tie_word_embeddings and needed(context_length, True).total <= free:
+        advice = "load it with embedding_on_host=True (--embedding-on-host)"
+    elif fitting:
+        advice = f"load it with context_length={fitting} (--context {fitting}) or less"
+    else:
+        advice = "free some memory, or use a smaller model or another machine's server"
     raise NotEnoughMemoryError(
-        f"the model needs about {_gib(needed.total)} ({_gib(needed.weights)} weights, {_gib(needed.cache)} "
-        f"cache for {context_length} tokens, {_gib(needed.work)} work) and {_gib(free)} are free on {place}; "
+        f"the model needs about {_gib(asked.total)} ({_gib(asked.weights)} weights, {_gib(asked.cache)} "
+        f"cache for {context_length} tokens, {_gib(asked.work)} work) and {_gib(free)} are free on {place}; "
         f"{advice}"
     )
-
-
-def _longest_context(config: ModelConfig, limit: int, dtype: torch.dtype, free: int) -> int:
-    """The longest context that fits, in steps of 1024 tokens below `limit`; 0 when none does."""
-    fits = (n for n in range(limit // 1024 * 1024, 0, -1024) if estimate(config, n, dtype).total <= free)
-    return next(fits, 0)
 
 
 def _available(meminfo: Path) -> int:

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harmony.kernels.linear import linear
-from harmony.kernels.moe import Experts, moe, route
+from harmony.kernels.moe import Experts, PackedExperts, moe, route
+from harmony.kernels.packed import PackedMatrix
 from harmony.kernels.rms_norm import rms_norm
 from harmony.kernels.rope import rotate, rotation, yarn_concentration, yarn_frequencies
 from harmony.runtime.cache import FullLayer, KVCache, SlidingLayer
@@ -19,7 +20,7 @@ CacheLayer = SlidingLayer | FullLayer | BatchLayer
 
 
 class AttentionBlock:
-    """Adds to x what its tokens find in those before them."""
+    """What the tokens of x find in those before them."""
 
     def __init__(self, config: ModelConfig, state: State, layer: int) -> None:
         name = f"block.{layer}.attn"
@@ -36,11 +37,11 @@ class AttentionBlock:
         q, k, v = torch.split(qkv, [self.heads, self.kv_heads, self.kv_heads], dim=1)
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         t = cache.attend(q, k, v, self.sinks)
-        return x + linear(t.flatten(1), self.out_weight, self.out_bias)
+        return linear(t.flatten(1), self.out_weight, self.out_bias)
 
 
 class MoEBlock:
-    """Adds to x what the experts that the router chooses make of it."""
+    """What the experts that the router chooses make of x."""
 
     def __init__(self, config: ModelConfig, state: State, layer: int) -> None:
         name = f"block.{layer}.mlp"
@@ -48,28 +49,35 @@ class MoEBlock:
         self.norm = state[f"{name}.norm.scale"].float()
         self.gate_weight = state[f"{name}.gate.weight"].float()
         self.gate_bias = state[f"{name}.gate.bias"].float()
-        self.experts = Experts(
-            up_blocks=state[f"{name}.mlp1_weight.blocks"],
-            up_scales=state[f"{name}.mlp1_weight.scales"],
-            up_bias=state[f"{name}.mlp1_bias"],
-            down_blocks=state[f"{name}.mlp2_weight.blocks"],
-            down_scales=state[f"{name}.mlp2_weight.scales"],
-            down_bias=state[f"{name}.mlp2_bias"],
-            alpha=config.swiglu_alpha,
-            limit=config.swiglu_limit,
-        )
+        self.experts = _experts(config, state, name)
 
     def __call__(self, x: Tensor) -> Tensor:
         t = rms_norm(x, self.norm, self.eps)
         weights, ids = route(t, self.gate_weight, self.gate_bias, self.top_k)
-        return x + moe(t, weights, ids, self.experts)
+        return moe(t, weights, ids, self.experts)
+
+
+def _experts(config: ModelConfig, state: State, name: str) -> Experts | PackedExperts:
+    """The experts of a layer, in whichever of the two forms they were loaded."""
+    up, down = f"{name}.mlp1_weight", f"{name}.mlp2_weight"
+    up_bias, down_bias = state[f"{name}.mlp1_bias"], state[f"{name}.mlp2_bias"]
+    alpha, limit = config.swiglu_alpha, config.swiglu_limit
+    if f"{up}.words" not in state:
+        up_blocks, up_scales = state[f"{up}.blocks"], state[f"{up}.scales"]
+        down_blocks, down_scales = state[f"{down}.blocks"], state[f"{down}.scales"]
+        return Experts(up_blocks, up_scales, up_bias, down_blocks, down_scales, down_bias, alpha, limit)
+    hidden, width = config.hidden_size, config.intermediate_size
+    up_packed = PackedMatrix(state[f"{up}.words"], state[f"{up}.scale_words"], 2 * width, hidden)
+    down_packed = PackedMatrix(state[f"{down}.words"], state[f"{down}.scale_words"], hidden, width)
+    return PackedExperts(up_packed, up_bias, down_packed, down_bias, alpha, limit)
 
 
 class Transformer:
     """The whole model, for one sequence or a batch of them.
 
-    `state` holds the tensors of `harmony.runtime.layout.tensors` under their names in original/; the
-    embedding's dtype, bfloat16 or float32, is that of the computation, and its device the model's.
+    `state` is what `Checkpoint.load` gives: the tensors of `harmony.runtime.layout.tensors` under their names
+    in original/, experts repacked if they are on a GPU. The unembedding's dtype, bfloat16 or float32, is that
+    of the computation, and its device the model's; the embedding may lie on the host.
     Norms, rotation, router, attention scores and softmax are float32 in either case.
     """
 
@@ -94,11 +102,11 @@ class Transformer:
 
     @property
     def device(self) -> torch.device:
-        return self.embedding.device
+        return self.unembedding.device
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.embedding.dtype
+        return self.unembedding.dtype
 
     def new_cache(self, context_length: int) -> KVCache:
         """An empty cache for up to `context_length` tokens."""
@@ -112,9 +120,10 @@ class Transformer:
         batch those that it wants [wanted, V].
         """
         cos, sin = rotation(cache.extend(len(tokens)), self.frequencies, self.concentration)
-        x = F.embedding(tokens, self.embedding)
+        x = F.embedding(tokens.to(self.embedding.device), self.embedding).to(self.device)
         for (attend, mix), layer in zip(self.blocks, cache.layers, strict=True):
-            x = mix(attend(x, cos, sin, layer))
+            x = x + attend(x, cos, sin, layer)
+            x = x + mix(x)
         x = rms_norm(x if all_positions else x[cache.wanted], self.norm, self.config.rms_norm_eps)
         logits = linear(x.view(-1, x.shape[-1]), self.unembedding).float()
         return logits.view(*x.shape[:-1], len(self.unembedding))

@@ -170,6 +170,7 @@ def _engine(options: argparse.Namespace) -> TokenEngine:
             options.model,
             device=options.device,
             context_length=options.context,
+            embedding_on_host=options.embedding_on_host,
             api_key=os.environ.get("HARMONY_API_KEY"),
             progress=show,
         )

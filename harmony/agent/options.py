@@ -63,6 +63,11 @@ def parser() -> argparse.ArgumentParser:
         help="the most tokens of prompt and answer (the model's own)",
     )
     add("--device", metavar="NAME", help="cpu or cuda (cuda where there is one)")
+    add(
+        "--embedding-on-host",
+        action="store_true",
+        help="leave the embedding table out of the GPU's memory: 1.08 GiB of gpt-oss",
+    )
     add("--reasoning", choices=("low", "medium", "high"), default="medium", help="reasoning effort (medium)")
     add(
         "--tools",

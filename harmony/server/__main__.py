@@ -49,6 +49,7 @@ def _serve(options: argparse.Namespace) -> None:
             options.model,
             device=options.device,
             context_length=options.context,
+            embedding_on_host=options.embedding_on_host,
             api_key=os.environ.get("HARMONY_API_KEY"),
         )
     except ValueError as error:
@@ -76,6 +77,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--tools", choices=("none", "python"), default="none", help="built-in tools that run here (none)")
     add("--context", type=int, metavar="N", help="the most tokens of prompt and answer (the model's own)")
     add("--device", metavar="NAME", help="cpu or cuda (cuda where there is one)")
+    add(
+        "--embedding-on-host",
+        action="store_true",
+        help="leave the embedding table out of the GPU's memory: 1.08 GiB of gpt-oss",
+    )
     add("--queue", type=int, default=64, metavar="N", help="requests that run or wait; more get 429 (64)")
     return p
 

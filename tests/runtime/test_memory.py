@@ -8,9 +8,12 @@ from torch import Tensor
 
 from harmony.errors import NotEnoughMemoryError
 from harmony.runtime import engine, memory
+from harmony.runtime.bench import shape
+from harmony.runtime.checkpoint import Checkpoint
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.engine import Engine
-from harmony.runtime.memory import GIB, check_memory, estimate, free_memory
+from harmony.runtime.memory import GIB, MOST_SEQUENCES, check_memory, estimate, free_memory, page_counts
+from harmony.runtime.streaming import BUFFER
 
 
 def test_weights_are_counted_exactly(config: ModelConfig, state: dict[str, Tensor]) -> None:
@@ -31,6 +34,60 @@ def test_the_cache_is_counted_exactly(checkpoint: Path, config: ModelConfig) -> 
     layers = loaded._scheduler._cache.layers
     taken = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
     assert taken == estimate(config, 700, torch.bfloat16).cache
+
+
+@pytest.mark.parametrize(
+    ("layers", "experts", "on_host", "weights", "cache", "most"),
+    [
+        (24, 32, False, 12.82, 3.25, 16.6),
+        (24, 32, True, 11.74, 3.25, 15.5),
+        (36, 128, False, 60.77, 4.87, 66.2),
+    ],
+)
+def test_the_published_models_fit(
+    layers: int, experts: int, on_host: bool, weights: float, cache: float, most: float
+) -> None:
+    """With all of their context: 20b in 16 GiB if the embedding stays on the host, 120b in 80 GB."""
+    needed = estimate(
+        shape(layers, experts, 201088), 131072, torch.bfloat16, packed=True, embedding_on_host=on_host
+    )
+    assert round(needed.weights / GIB, 2) == weights
+    assert round(needed.cache / GIB, 2) == cache
+    assert needed.total / GIB < most
+    limit = 80 * 10**9 if layers == 36 else 16 * GIB
+    assert (needed.total < limit) == (layers == 36 or on_host)
+
+
+def test_loading_takes_no_more_than_what_comes_after() -> None:
+    """The slices that are repacked find room where the cache and the work of a step will be."""
+    needed = estimate(shape(24, 32, 201088), 1, torch.bfloat16, packed=True)
+    assert needed.cache + needed.work > 2 * BUFFER
+
+
+def test_repacked_weights_are_counted_exactly(checkpoint: Path, config: ModelConfig) -> None:
+    """Half a group at the end of a row is filled up, and the embedding on the host is not counted."""
+    loaded = Checkpoint.open(checkpoint).load(device=torch.device("cpu"), dtype=torch.bfloat16, packed=True)
+    taken = sum(tensor.nbytes for tensor in loaded.values())
+    whole = estimate(config, 4096, torch.bfloat16, packed=True)
+    assert whole.weights == taken > estimate(config, 4096, torch.bfloat16).weights
+    rest = estimate(config, 4096, torch.bfloat16, packed=True, embedding_on_host=True)
+    assert whole.weights - rest.weights == loaded["embedding.weight"].nbytes
+
+
+def test_more_sequences_take_more_windows(config: ModelConfig) -> None:
+    """Four pages of each sliding layer for a sequence; the full layers' pages are shared."""
+    full, sliding = page_counts(config, 8192)
+    assert page_counts(config, 8192, 128) == (full, sliding + 4 * (128 - MOST_SEQUENCES))
+
+
+def test_refusal_advises_to_leave_the_embedding() -> None:
+    """A card of 16 GiB holds 20b with its whole context in no other way."""
+    model, free = shape(24, 32, 201088), 16 * GIB
+    with pytest.raises(NotEnoughMemoryError, match=r"16.00 GiB are free on cuda; .*embedding_on_host=True"):
+        check_memory(model, 131072, torch.bfloat16, free, "cuda", packed=True)
+    check_memory(model, 131072, torch.bfloat16, free, "cuda", packed=True, embedding_on_host=True)
+    with pytest.raises(NotEnoughMemoryError, match=r"context_length=\d+"):
+        check_memory(model, 131072, torch.bfloat16, 14 * GIB, "cuda", packed=True, embedding_on_host=True)
 
 
 def test_refusal_tells_the_numbers(config: ModelConfig) -> None:
