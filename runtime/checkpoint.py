@@ -18,6 +18,7 @@ from harmony.runtime.layout import Layout, Part, tensors
 from harmony.runtime.streaming import Staging
 
 Progress = Callable[[int, int], None]
+Cut = Callable[[str, Sequence[Tensor]], Sequence[Tensor]]  # a tensor's name, and what are joined to make it
 FLOATS = {"BF16", "F32", "F16", "F8_E4M3"}
 INDEX = "model.safetensors.index.json"
 
@@ -58,6 +59,7 @@ class Checkpoint:
         progress: Progress | None = None,
         packed: bool = False,
         embedding_on_host: bool = False,
+        cut: Cut | None = None,
     ) -> dict[str, Tensor]:
         """Read every tensor of the model under its name in original/.
 
@@ -65,11 +67,11 @@ class Checkpoint:
         mapped file; to a device tensors are streamed (`harmony.runtime.streaming`). `packed` repacks the
         experts there for the Triton kernels: in place of `….blocks` and `….scales` stand `….words` uint32
         [E, G, rows, 8] and `….scale_words` uint16 [E, G, rows], the tensors of a
-        `harmony.kernels.packed.PackedMatrix`. `embedding_on_host` leaves the embedding in pinned memory
-        of the host. `progress` hears the bytes done and their total after each tensor. Raises
-        CheckpointError for a tensor that is missing or of the wrong shape or dtype,
-        UnsupportedModelError for experts that are not MXFP4, ValueError for an embedding that has to be on
-        the device because the model is tied to it.
+        `harmony.kernels.packed.PackedMatrix`. `embedding_on_host` leaves the embedding in pinned memory of
+        the host. `cut` takes a part of each tensor, as `harmony.runtime.parallel` does. `progress` hears the
+        bytes done and their total after each tensor. Raises CheckpointError for a tensor that is missing or
+        of the wrong shape or dtype, UnsupportedModelError for experts that are not MXFP4, ValueError for an
+        embedding that has to be on the device because the model is tied to it.
         """
         if embedding_on_host and self.config.tie_word_embeddings:
             raise ValueError("this model's unembedding is its embedding; load it without embedding_on_host")
@@ -83,7 +85,10 @@ class Checkpoint:
             if staging is not None:
                 stack.enter_context(staging.open())
             for spec, size in zip(specs, sizes, strict=True):
-                parts = [self._read(part, opened, packed=spec.packed) for part in spec.parts(self.layout)]
+                parts: Sequence[Tensor] = [
+                    self._read(part, opened, packed=spec.packed) for part in spec.parts(self.layout)
+                ]
+                parts = parts if cut is None else cut(spec.name, parts)
                 kind = torch.uint8 if spec.packed else dtype
                 if staging is None:
                     state[spec.name] = _joined([part.to(kind) for part in parts])
@@ -126,7 +131,7 @@ class Checkpoint:
 
 
 def _joined(parts: Sequence[Tensor]) -> Tensor:
-    return torch.cat([*parts]) if len(parts) > 1 else parts[0]
+    return torch.cat([*parts]) if len(parts) > 1 else parts[0].contiguous()
 
 
 def _repack(staging: Staging, name: str, stored: Tensor, state: dict[str, Tensor]) -> None:

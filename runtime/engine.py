@@ -5,7 +5,6 @@ import json
 from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, TypeVar, TypeVarTuple
 
@@ -21,6 +20,7 @@ from harmony.runtime.model import Transformer
 from harmony.runtime.paged import PagedCache
 from harmony.runtime.request import Request
 from harmony.runtime.scheduler import Scheduler
+from harmony.runtime.streaming import repacks
 
 DType = Literal["bfloat16", "float32"]
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -87,10 +87,14 @@ class Engine:
         if kind is None:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}; float16 overflows")
         place = _find_device(device)
-        packed = place.type == "cuda" and kind == torch.bfloat16 and find_spec("triton") is not None
-        forms = {"packed": packed, "embedding_on_host": embedding_on_host}
-        check_memory(checkpoint.config, length, kind, free_memory(place), str(place), **forms)
-        state = checkpoint.load(device=place, dtype=kind, progress=progress, **forms)
+        packed, on_host = repacks(place, kind), embedding_on_host
+        free = free_memory(place)
+        check_memory(
+            checkpoint.config, length, kind, free, str(place), packed=packed, embedding_on_host=on_host
+        )
+        state = checkpoint.load(
+            device=place, dtype=kind, progress=progress, packed=packed, embedding_on_host=on_host
+        )
         return cls(
             Transformer(checkpoint.config, state),
             name=name or Path(folder).resolve().name,

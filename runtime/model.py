@@ -125,5 +125,8 @@ class Transformer:
             x = x + attend(x, cos, sin, layer)
             x = x + mix(x)
         x = rms_norm(x if all_positions else x[cache.wanted], self.norm, self.config.rms_norm_eps)
-        logits = linear(x.view(-1, x.shape[-1]), self.unembedding).float()
-        return logits.view(*x.shape[:-1], len(self.unembedding))
+        return self.unembed(x.view(-1, x.shape[-1])).view(*x.shape[:-1], self.config.vocab_size)
+
+    def unembed(self, x: Tensor) -> Tensor:
+        """The float32 logits [n, V] of rows [n, H] that have passed the last norm."""
+        return linear(x, self.unembedding).float()

@@ -8,6 +8,7 @@ or twice an expert's where that is more.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from itertools import cycle
 
 import torch
@@ -17,6 +18,11 @@ from harmony.kernels.mxfp4 import BLOCK
 from harmony.kernels.packed import PackedMatrix, pack
 
 BUFFER = 64 << 20  # bytes of each of the two buffers, and of the experts that are repacked at once
+
+
+def repacks(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether a model there is computed by the Triton kernels, from repacked experts."""
+    return device.type == "cuda" and dtype == torch.bfloat16 and find_spec("triton") is not None
 
 
 class Staging:

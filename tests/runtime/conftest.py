@@ -48,24 +48,34 @@ def config() -> ModelConfig:
 
 
 @pytest.fixture(scope="session")
-def state(config: ModelConfig) -> dict[str, Tensor]:
+def random_state() -> Callable[[ModelConfig], dict[str, Tensor]]:
     """Random weights, large enough that experts' activations pass the clamp of the SwiGLU."""
-    generator = torch.Generator().manual_seed(7)
-    experts: dict[str, Tensor] = {}
 
-    def make(spec: TensorSpec) -> Tensor:
-        if spec.packed and spec.name.endswith(".blocks"):
-            values = torch.randn(*spec.shape[:-2], spec.shape[-2] * 32, generator=generator)
-            blocks, experts[spec.name.removesuffix("blocks") + "scales"] = quantize(values * 0.3)
-            return blocks
-        if spec.packed:
-            return experts[spec.name]
-        values = torch.randn(spec.shape, generator=generator)
-        kind = spec.name.rpartition(".")[2]
-        spread = {"sinks": 2.0, "bias": 0.5, "mlp1_bias": 4.0}.get(kind, 0.2)
-        return (values * spread + (kind == "scale")).bfloat16()
+    def make_all(config: ModelConfig) -> dict[str, Tensor]:
+        generator = torch.Generator().manual_seed(7)
+        experts: dict[str, Tensor] = {}
 
-    return {spec.name: make(spec) for spec in tensors(config)}
+        def make(spec: TensorSpec) -> Tensor:
+            if spec.packed and spec.name.endswith(".blocks"):
+                values = torch.randn(*spec.shape[:-2], spec.shape[-2] * 32, generator=generator)
+                blocks, experts[spec.name.removesuffix("blocks") + "scales"] = quantize(values * 0.3)
+                return blocks
+            if spec.packed:
+                return experts[spec.name]
+            values = torch.randn(spec.shape, generator=generator)
+            kind = spec.name.rpartition(".")[2]
+            spread = {"sinks": 2.0, "bias": 0.5, "mlp1_bias": 4.0}.get(kind, 0.2)
+            return (values * spread + (kind == "scale")).bfloat16()
+
+        return {spec.name: make(spec) for spec in tensors(config)}
+
+    return make_all
+
+
+@pytest.fixture(scope="session")
+def state(config: ModelConfig, random_state: Callable[[ModelConfig], dict[str, Tensor]]) -> dict[str, Tensor]:
+    """Random weights of this model."""
+    return random_state(config)
 
 
 @pytest.fixture(scope="session")
