@@ -16,6 +16,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
+from harmony.errors import ModelError
 from harmony.kernels.mxfp4 import BLOCK
 from harmony.runtime.checkpoint import Checkpoint, Progress
 from harmony.runtime.config import ModelConfig
@@ -25,7 +26,7 @@ from harmony.runtime.streaming import repacks
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """What the device number `rank` of `ranks` holds of a model; ValueError where it would be nothing."""
+    """What the device number `rank` of `ranks` holds of a model; ModelError where it would be nothing."""
 
     model: ModelConfig
     rank: int
@@ -34,9 +35,9 @@ class Shard:
     def __post_init__(self) -> None:
         most = min(self.model.num_key_value_heads, self.model.intermediate_size // BLOCK)
         if not 0 <= self.rank < self.ranks <= most:
-            raise ValueError(
-                f"this model is cut over 1 to {most} devices, numbered from 0, and has no part "
-                f"{self.rank} of {self.ranks}"
+            raise ModelError(
+                f"this model has no part {self.rank} of {self.ranks}; cut it over 1 to {most} devices, "
+                "numbered from 0"
             )
 
     @property
@@ -148,7 +149,7 @@ class ParallelTransformer(Transformer):
     ) -> "ParallelTransformer":
         """Load this process's part of a checkpoint; `progress` hears bytes of the whole.
 
-        Raises what `Checkpoint.open` and `Checkpoint.load` do, and ValueError for more ranks than key heads.
+        Raises what `Checkpoint.open` and `Checkpoint.load` do, and ModelError for more ranks than key heads.
         """
         checkpoint = Checkpoint.open(Path(folder))
         shard = Shard(checkpoint.config, dist.get_rank(), dist.get_world_size())

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from harmony.errors import NotEnoughMemoryError
 from harmony.runtime import engine, memory
-from harmony.runtime.bench import shape
+from harmony.runtime.bench.shapes import shape
 from harmony.runtime.checkpoint import Checkpoint
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.engine import Engine

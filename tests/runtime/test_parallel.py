@@ -13,12 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from harmony.runtime.bench import shape
+from harmony.errors import ModelError
+from harmony.runtime.bench.shapes import shape
 from harmony.runtime.checkpoint import Checkpoint
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.export import save_checkpoint
 from harmony.runtime.layout import Layout, tensors
 from harmony.runtime.model import AttentionBlock, MoEBlock, Transformer
+from harmony.runtime.models import TINY
 from harmony.runtime.parallel import Shard
 
 CPU = torch.device("cpu")
@@ -166,5 +168,27 @@ def test_the_published_model_is_cut_by_whole_blocks(ranks: int, blocks: list[int
 @pytest.mark.parametrize(("rank", "ranks"), [(0, 9), (2, 2), (-1, 2)])
 def test_too_many_ranks(rank: int, ranks: int) -> None:
     """A rank holds at least one key head."""
-    with pytest.raises(ValueError, match="cut over 1 to 8 devices"):
+    with pytest.raises(ModelError, match="cut it over 1 to 8 devices"):
         Shard(shape(1, 4, 64), rank, ranks)
+
+
+def test_the_program_of_the_documentation(tmp_path: Path) -> None:
+    """Runs as it stands, over two processes and the bundled model."""
+    page = (Path(__file__).parents[2] / "docs" / "gpu.md").read_text("utf-8")
+    script = page.split("```bash\n")[1].split("```")[0]
+    beside = Path(sys.executable).parent
+    environment = {
+        "GLOO_SOCKET_IFNAME": "lo",
+        "OMP_NUM_THREADS": "1",
+        "PATH": f"{beside}:{os.environ['PATH']}",
+    }
+    done = subprocess.run(
+        ["bash", "-euc", script.replace("./gpt-oss-20b", str(TINY))],
+        cwd=tmp_path,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("the next token is ")

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from harmony.kernels.packed import PackedMatrix, pack, unpack
 from harmony.runtime import checkpoint as checkpoints
 from harmony.runtime import streaming
-from harmony.runtime.bench import shape
+from harmony.runtime.bench.shapes import shape
 from harmony.runtime.checkpoint import Checkpoint
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.export import save_checkpoint

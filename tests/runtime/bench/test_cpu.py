@@ -1,4 +1,4 @@
-"""The benchmark of the runtime runs, and its files are what they say."""
+"""The benchmark of a checkpoint on the CPU runs, and its files are what they say."""
 
 import struct
 import subprocess
@@ -7,18 +7,10 @@ from pathlib import Path
 
 import torch
 
-from harmony.runtime.bench import flops, read_bytes, shape, write_random
+from harmony.runtime.bench.shapes import write_random
 from harmony.runtime.checkpoint import Checkpoint
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.llama_cpp import write_gguf
-
-PUBLISHED = shape(24, 32, 201088)
-
-
-def test_bounds_of_the_published_model() -> None:
-    """A token of gpt-oss-20b reads 3.7 GB and costs 6.06 billion operations in its linear layers."""
-    assert round(read_bytes(PUBLISHED) / 1e9, 2) == 3.71
-    assert round(flops(PUBLISHED) / 1e9, 2) == 6.05
 
 
 def test_random_checkpoint_is_complete(tmp_path: Path, config: ModelConfig) -> None:

@@ -1,0 +1,117 @@
+"""A checkpoint on this CPU, beside what its memory and its matrix products allow, and llama.cpp.
+
+Bounds are the rate at which torch reads memory and that of its bfloat16 matrix product, measured in the same
+run. llama.cpp runs the same shape, its attention and tables in Q8_0, in turns with ours.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from harmony.kernels.cpu import level
+from harmony.runtime.bench.roofline import linear_flops, weight_bytes
+from harmony.runtime.checkpoint import Checkpoint
+from harmony.runtime.config import ModelConfig
+from harmony.runtime.llama_cpp import LlamaCpp
+from harmony.runtime.memory import STEP_TOKENS
+from harmony.runtime.model import Transformer
+
+CPU = torch.device("cpu")
+
+
+class Session:
+    """Our model, with the cache of one sequence."""
+
+    name = "harmony"
+
+    def __init__(self, folder: Path, context: int) -> None:
+        checkpoint = Checkpoint.open(folder)
+        self.model = Transformer(checkpoint.config, checkpoint.load(device=CPU, dtype=torch.bfloat16))
+        self._context = context
+
+    def prefill(self, tokens: int) -> None:
+        """Read a fresh prompt."""
+        self._cache = self.model.new_cache(self._context)
+        prompt = torch.randint(0, self.model.config.vocab_size, (tokens,))
+        for start in range(0, tokens, STEP_TOKENS):
+            self._logits = self.model(prompt[start : start + STEP_TOKENS], self._cache)
+
+    def decode(self, tokens: int) -> None:
+        """Go on with the most likely tokens."""
+        for _ in range(tokens):
+            self._logits = self.model(self._logits.argmax()[None], self._cache)
+
+
+def report(folder: Path, config: ModelConfig, options: argparse.Namespace) -> Iterator[str]:
+    """The lines of the table."""
+    context = options.prompt + options.tokens * (options.turns + 1) + 1
+    yield f"{config.num_hidden_layers} layers, {config.num_experts} experts, vocabulary {config.vocab_size}, "
+    yield f"{options.threads} threads, kernels {level()}; medians of {options.turns} turns"
+    yield "| | measured | bound | share |\n| --- | --- | --- | --- |"
+    start = time.perf_counter()
+    ours = Session(folder, context)
+    loaded = time.perf_counter()
+    ours.prefill(1)
+    yield f"| load | {loaded - start:.2f} s | | |"
+    yield f"| load and first token of a prompt of one | {time.perf_counter() - start:.2f} s | | |"
+    ours.decode(options.tokens)
+    private, mapped = resident()
+    yield f"| resident after {options.tokens} tokens | {private:.2f} GB own, {mapped:.2f} GB mapped | | |"
+    sides: list[Session | LlamaCpp] = [ours]
+    if options.vs:
+        sides.append(LlamaCpp(folder / "model.gguf", config, options.threads, context))
+    times: dict[str, list[float]] = {}
+    for _ in range(options.turns):
+        for side in sides:
+            reading = seconds(partial(side.prefill, options.prompt))
+            decoding = seconds(partial(side.decode, options.tokens))
+            times.setdefault(f"{side.name} prefill", []).append(options.prompt / reading)
+            times.setdefault(f"{side.name} decode", []).append(options.tokens / decoding)
+        times.setdefault("bandwidth", []).append(bandwidth())
+        times.setdefault("product", []).append(product())
+    rates = {name: statistics.median(found) for name, found in times.items()}
+    bounds = {
+        "prefill": rates["product"] / linear_flops(config),
+        "decode": rates["bandwidth"] / weight_bytes(config),
+    }
+    yield f"| memory read | {rates['bandwidth'] / 1e9:.1f} GB/s | | |"
+    yield f"| bfloat16 matrix product | {rates['product'] / 1e9:.0f} GFLOP/s | | |"
+    for side in sides:
+        for kind, bound in bounds.items():
+            rate = rates[f"{side.name} {kind}"]
+            yield f"| {side.name} {kind} | {rate:.2f} tokens/s | {bound:.2f} | {rate / bound:.0%} |"
+    if options.vs:
+        for kind in bounds:
+            ratio = rates[f"harmony {kind}"] / rates[f"llama.cpp {kind}"]
+            yield f"| {kind}, ours to llama.cpp | {ratio:.2f}x | | |"
+
+
+def seconds(job: Callable[[], object]) -> float:
+    """How long a job takes."""
+    start = time.perf_counter()
+    job()
+    return time.perf_counter() - start
+
+
+def bandwidth(size: int = 1 << 28) -> float:
+    """Bytes per second that torch reads from memory, the best of three."""
+    numbers = torch.ones(size // 4)
+    return size / min(seconds(numbers.sum) for _ in range(3))
+
+
+def product(rows: int = 512) -> float:
+    """Operations per second of torch's bfloat16 matrix product, the best of three."""
+    x, weight = torch.randn(rows, 2880).bfloat16(), torch.randn(2880, 2880).bfloat16()
+    return 2 * rows * weight.numel() / min(seconds(lambda: x @ weight.T) for _ in range(3))
+
+
+def resident() -> tuple[float, float]:
+    """Gigabytes of this process in memory: its own, and those of files."""
+    lines = dict(line.split(":") for line in Path("/proc/self/status").read_text("ascii").splitlines())
+    private, mapped = (int(lines[kind].split()[0]) * 1024 / 1e9 for kind in ("RssAnon", "RssFile"))
+    return private, mapped
