@@ -72,7 +72,8 @@ class Engine:
 
         `device` None takes CUDA where there is one, `dtype` None bfloat16, `context_length` None the
         model's longest, `name` None that of the folder. `embedding_on_host` leaves the embedding table, which
-        a token reads one row of, in the memory of the host: 1.08 GiB less on the GPU for gpt-oss.
+        a token reads one row of, in the memory of the host: 1.08 GiB less on the GPU for gpt-oss, and nothing
+        new on a CPU.
         `progress` hears the bytes done and their total. Raises ModelNotFoundError, CheckpointError,
         UnsupportedModelError, ModelError for a device that is not there, and, before any weight is read,
         NotEnoughMemoryError when the estimate exceeds what is free. ValueError is for a dtype, a context
@@ -87,7 +88,7 @@ class Engine:
         if kind is None:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}; float16 overflows")
         place = _find_device(device)
-        packed, on_host = repacks(place, kind), embedding_on_host
+        packed, on_host = repacks(place, kind), embedding_on_host and place.type != "cpu"
         free = free_memory(place)
         check_memory(
             checkpoint.config, length, kind, free, str(place), packed=packed, embedding_on_host=on_host

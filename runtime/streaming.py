@@ -6,6 +6,7 @@ most one slice of experts as the checkpoint has it and once more repacked: about
 or twice an expert's where that is more.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -21,8 +22,17 @@ BUFFER = 64 << 20  # bytes of each of the two buffers, and of the experts that a
 
 
 def repacks(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether a model there is computed by the Triton kernels, from repacked experts."""
-    return device.type == "cuda" and dtype == torch.bfloat16 and find_spec("triton") is not None
+    """Whether a model there is computed by the Triton kernels, from repacked experts.
+
+    Warns where it could be and Triton is not installed.
+    """
+    if device.type != "cuda" or dtype != torch.bfloat16:
+        return False
+    if find_spec("triton") is None:
+        message = "the model runs in plain torch, many times slower: pip install triton for the GPU's kernels"
+        warnings.warn(message, stacklevel=2)
+        return False
+    return True
 
 
 class Staging:
@@ -39,6 +49,8 @@ class Staging:
     @contextmanager
     def open(self) -> Iterator[None]:
         """Work on a stream of the device of its own; at the end all of it is done."""
+        if self._stream is not None:
+            self._stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(self._stream):
             yield
         if self._stream is not None:

@@ -9,6 +9,7 @@ prefill beside the rate of a matrix product; a resumed turn; constrained decodin
 
 import argparse
 import asyncio
+import gc
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
@@ -100,6 +101,7 @@ def _compared(
     ours: dict[str, float],
 ) -> Iterator[Row]:
     """The other's decoding, and how many times as fast ours is."""
+    gc.collect()  # our engine, whose memory the other may need
     if device.type == "cuda":
         torch.cuda.empty_cache()
     engine: TokenEngine

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
+from harmony.errors import ModelError
 from harmony.runtime.bench.machine import Machine
 from harmony.runtime.bench.roofline import step_bytes
 from harmony.runtime.bench.serving import Plan
@@ -27,6 +28,8 @@ PATIENCE = timedelta(minutes=10)
 def rank_rows(config: ModelConfig, kind: str, plan: Plan, ranks: int, machine: Machine) -> Iterator[Row]:
     """Tokens a second after each context, beside the bandwidth of all devices over a step's bytes."""
     Shard(config, 0, ranks)  # refuses before anything is started
+    if kind == "cuda" and torch.cuda.device_count() < ranks:
+        raise ModelError(f"there are {torch.cuda.device_count()} GPUs here; use --ranks of at most as many")
     with TemporaryDirectory() as folder:
         work = (config, kind, plan, ranks, folder)
         spawn(_rank, work, nprocs=ranks)  # type: ignore[no-untyped-call]

@@ -1,5 +1,6 @@
 """Loading for a GPU: in slices, through two buffers, repacked; and how much memory that takes."""
 
+import asyncio
 import weakref
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -20,7 +21,9 @@ from harmony.runtime import streaming
 from harmony.runtime.bench.shapes import shape
 from harmony.runtime.checkpoint import Checkpoint
 from harmony.runtime.config import ModelConfig
+from harmony.runtime.engine import Engine
 from harmony.runtime.export import save_checkpoint
+from harmony.runtime.generation import SamplingParams
 from harmony.runtime.layout import Part, tensors
 from harmony.runtime.model import Transformer
 from harmony.runtime.streaming import BUFFER, Staging
@@ -198,3 +201,25 @@ def test_memory_beside_the_largest_tensor() -> None:
     final = matrix.words.nbytes + matrix.scales.nbytes
     assert final == blocks.nbytes + scales.nbytes
     assert 3 * BUFFER < ledger.peak - final <= 4 * BUFFER < MOST_BESIDES
+
+
+def test_where_experts_are_repacked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the Triton kernels, in bfloat16 on a GPU; where Triton is missing a line says so."""
+    gpu = torch.device("cuda")
+    assert streaming.repacks(gpu, torch.bfloat16)
+    assert not streaming.repacks(gpu, torch.float32)
+    assert not streaming.repacks(CPU, torch.bfloat16)
+    monkeypatch.setattr(streaming, "find_spec", lambda name: None)
+    with pytest.warns(UserWarning, match="pip install triton"):
+        assert not streaming.repacks(gpu, torch.bfloat16)
+
+
+def test_an_engine_on_a_cpu_takes_the_option(checkpoint: Path) -> None:
+    """There the embedding is on the host in any case, and it counts."""
+    plain, on_host = (Engine.load(checkpoint, "cpu", embedding_on_host=there) for there in (False, True))
+
+    async def generated(engine: Engine) -> list[int]:
+        sampling = SamplingParams(temperature=0, max_tokens=8)
+        return [token.token async for token in engine.generate([1, 2, 3], sampling, stop=())]
+
+    assert asyncio.run(generated(plain)) == asyncio.run(generated(on_host))
