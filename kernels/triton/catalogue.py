@@ -61,10 +61,10 @@ def launches(backend: str) -> dict[str, Launch]:
         dense(bf16(1, 4096), bf16(HIDDEN, 4096), bf16(HIDDEN), residual=x)
         named("dense out")
         route(x, norm, bf16(EXPERTS, HIDDEN), bf16(EXPERTS), TOP)
-        names.extend(["router", "router choice"])
+        named("router")
         table, lengths = torch.empty(1, 1024, dtype=torch.int32), torch.empty(1, dtype=torch.int32)
         decode_attention(bf16(1, 64, 64), cache, cache, table, lengths, torch.empty(64), window=None)
-        names.extend(["decode_attention", "decode_attention sum"])
+        named("decode_attention")
         starts, chunk = torch.empty(2, dtype=torch.int32), bf16(2048, 64, 64)
         prefill_attention(
             chunk, cache, cache, table, starts, lengths, torch.empty(64), longest=2048, window=None

@@ -1,7 +1,8 @@
 """Attention of one new token a sequence over a paged cache, split along the keys.
 
 A program takes one sequence, one key head with its query heads, and one run of pages. It leaves the sums of
-its run and their logarithmic weight; a second kernel adds the runs in order, and the sink once.
+its run and their logarithmic weight; the program of a head that is done last adds the runs in order, and the
+sink once.
 """
 
 import torch
@@ -9,15 +10,16 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from harmony.kernels.triton.launch import launch, operand
+from harmony.kernels.triton.launch import COUNTERS, await_previous, counters, is_last, launch, operand
 
 PAGE = 64
 MOST_RUNS = 32
+PROGRAMS = 512  # are enough for any device; more sequences take fewer runs
 QUERIES = 16  # the least rows of a matrix product; gpt-oss has eight query heads to a key head
 
 
 @triton.jit
-def runs_kernel(
+def attention_kernel(
     q,  # [B, Hkv, R, D]
     keys,  # [pages, Hkv, PAGE, D]
     values,
@@ -25,6 +27,9 @@ def runs_kernel(
     lengths,  # int32 [B], the new token included
     sums,  # float32 [B, Hkv, RUNS, R, D]
     weights,  # float32 [B, Hkv, RUNS, R], log sum exp of the run's logits
+    counters,
+    sinks,  # [Hkv * R]
+    out,  # [B, Hkv * R, D]
     most_pages,
     window,  # keys that are seen, 0 for all
     scale,
@@ -37,9 +42,7 @@ def runs_kernel(
     OPERAND: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):
-    if DEPENDENT:
-        tl.extra.cuda.gdc_wait()
-        tl.extra.cuda.gdc_launch_dependents()
+    await_previous(DEPENDENT)
     sequence, head, run = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     length = tl.load(lengths + sequence)
     oldest = tl.where(window > 0, tl.maximum(length - window, 0), 0)
@@ -71,39 +74,46 @@ def runs_kernel(
         total = total * shrink[:, None]
         total = tl.dot(p.to(OPERAND), v, total, input_precision="ieee")
         most = above
-    slot = ((sequence * HEADS + head) * RUNS + run) * R + query
-    some = weight > 0
-    total = total / tl.where(some, weight, 1.0)[:, None]
-    tl.store(sums + slot[:, None] * D + dim[None, :], total, mask=(query < R)[:, None])
-    log_weight = tl.where(some, most + tl.log(tl.where(some, weight, 1.0)), -1e30)
-    tl.store(weights + slot, log_weight, mask=query < R)
+    asked = query < R
+    sink = tl.load(sinks + head * R + query, mask=asked, other=0.0).to(tl.float32)
+    target = out + ((sequence * HEADS + head) * R + query)[:, None] * D + dim[None, :]
+    if RUNS == 1:
+        above = tl.maximum(most, sink)
+        shrink = tl.exp(most - above)
+        total *= (shrink / (weight * shrink + tl.exp(sink - above)))[:, None]
+        tl.store(target, total.to(out.dtype.element_ty), mask=asked[:, None])
+    else:
+        group = sequence * HEADS + head
+        slot = (group * RUNS + run) * R + query
+        some = weight > 0
+        total = total / tl.where(some, weight, 1.0)[:, None]
+        tl.store(sums + slot[:, None] * D + dim[None, :], total, mask=asked[:, None])
+        log_weight = tl.where(some, most + tl.log(tl.where(some, weight, 1.0)), -1e30)
+        tl.store(weights + slot, log_weight, mask=asked)
+        if is_last(counters + group, RUNS):
+            total = summed(sums, weights, sink, group, R, D, RUNS, QUERIES)
+            tl.store(target, total.to(out.dtype.element_ty), mask=asked[:, None])
 
 
 @triton.jit
-def combine_kernel(
-    sums,
-    weights,
-    sinks,  # [Hkv * R]
-    out,  # [B, Hkv * R, D]
-    HEADS: tl.constexpr,
-    R: tl.constexpr,
-    D: tl.constexpr,
-    RUNS: tl.constexpr,
-    DEPENDENT: tl.constexpr,
+def summed(
+    sums, weights, sink, group, R: tl.constexpr, D: tl.constexpr, RUNS: tl.constexpr, QUERIES: tl.constexpr
 ):
-    if DEPENDENT:
-        tl.extra.cuda.gdc_wait()
-        tl.extra.cuda.gdc_launch_dependents()
-    sequence, head = tl.program_id(0), tl.program_id(1)
-    run, dim = tl.arange(0, RUNS), tl.arange(0, D)
-    slot = ((sequence * HEADS + head // R) * RUNS + run) * R + head % R
-    log_weight = tl.load(weights + slot)
-    sink = tl.load(sinks + head).to(tl.float32)
-    most = tl.maximum(tl.max(log_weight, 0), sink)
-    share = tl.exp(log_weight - most)
-    total = tl.sum(tl.load(sums + slot[:, None] * D + dim[None, :]) * share[:, None], 0)
-    total = total / (tl.sum(share, 0) + tl.exp(sink - most))
-    tl.store(out + (sequence * HEADS * R + head) * D + dim, total.to(out.dtype.element_ty))
+    """The runs of a key head's queries together, in order: float32 [QUERIES, D]."""
+    query, dim = tl.arange(0, QUERIES), tl.arange(0, D)
+    asked = query < R
+    slots = (group * RUNS + tl.arange(0, RUNS)[:, None]) * R + query[None, :]
+    log_weights = tl.load(weights + slots, mask=asked[None, :], other=-1e30)
+    most = tl.maximum(tl.max(log_weights, 0), sink)
+    weight = tl.sum(tl.exp(log_weights - most[None, :]), 0) + tl.exp(sink - most)
+    total = tl.zeros([QUERIES, D], dtype=tl.float32)
+    for pair in tl.range(0, RUNS, 2):
+        for run in tl.static_range(2):
+            slot = (group * RUNS + pair + run) * R + query
+            share = tl.exp(tl.load(weights + slot, mask=asked, other=-1e30) - most)
+            part = tl.load(sums + slot[:, None] * D + dim[None, :], mask=asked[:, None], other=0.0)
+            total += part * share[:, None]
+    return total / weight[:, None]
 
 
 def decode_attention(
@@ -126,15 +136,16 @@ def decode_attention(
     kv_heads = keys.shape[1]
     assert keys.shape[2] == PAGE, keys.shape
     assert heads // kv_heads <= QUERIES, q.shape
+    assert batch * kv_heads <= COUNTERS, q.shape
     pages = table.shape[1] if window is None else min(table.shape[1], window // PAGE + 2)
-    runs = min(MOST_RUNS, triton.next_power_of_2(-(-pages // 4)))  # four pages a run, before the cap
+    wanted = min(MOST_RUNS, -(-pages // 4), max(1, PROGRAMS // (batch * kv_heads)))  # four pages or more
+    runs = triton.next_power_of_2(wanted)
     shape = (batch, kv_heads, runs, heads // kv_heads)
     sums = torch.empty(*shape, dim, dtype=torch.float32, device=q.device)
     weights = torch.empty(shape, dtype=torch.float32, device=q.device)
     out = torch.empty_like(q)
-    sizes = {"HEADS": kv_heads, "R": heads // kv_heads, "D": dim, "RUNS": runs}
     launch(
-        runs_kernel,
+        attention_kernel,
         (batch, kv_heads, runs),
         q,
         keys,
@@ -143,13 +154,18 @@ def decode_attention(
         lengths,
         sums,
         weights,
+        counters(q.device),
+        sinks,
+        out,
         table.shape[1],
         window or 0,
         dim**-0.5,
-        **sizes,
+        HEADS=kv_heads,
+        R=heads // kv_heads,
+        D=dim,
+        RUNS=runs,
         PAGE=PAGE,
         QUERIES=QUERIES,
         OPERAND=operand(keys),
     )
-    launch(combine_kernel, (batch, heads), sums, weights, sinks, out, **sizes, num_warps=2)
     return out

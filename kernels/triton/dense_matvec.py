@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from harmony.kernels.triton.launch import launch, on_amd, operand
+from harmony.kernels.triton.launch import await_previous, launch, on_amd, operand
 
 ROWS, PARTS, COLUMNS = 16, 4, 64
 
@@ -72,9 +72,7 @@ def dense_kernel(
     TOKENS: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):
-    if DEPENDENT:
-        tl.extra.cuda.gdc_wait()
-        tl.extra.cuda.gdc_launch_dependents()
+    await_previous(DEPENDENT)
     token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
     row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     sums = row_products(x, norm, weight, row, rows, token, tokens, eps, K, OPERAND, PARTS, COLUMNS)

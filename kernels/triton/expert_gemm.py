@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from harmony.kernels.packed import PackedMatrix
-from harmony.kernels.triton.launch import launch
+from harmony.kernels.triton.launch import await_previous, launch
 from harmony.kernels.triton.packing import block_values
 
 UP_ROWS, DOWN_ROWS = 128, 64  # the float32 results of down fill more registers
@@ -87,9 +87,7 @@ def gemm_kernel(
     TILE: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):
-    if DEPENDENT:
-        tl.extra.cuda.gdc_wait()
-        tl.extra.cuda.gdc_launch_dependents()
+    await_previous(DEPENDENT)
     tile, every = tl.program_id(1), tl.arange(0, EXPERTS)
     tile_end = tl.load(tile_ends + every, mask=every < experts, other=0x7FFFFFFF)
     expert = tl.sum((tile_end <= tile).to(tl.int32), 0)

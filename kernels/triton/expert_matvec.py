@@ -11,7 +11,7 @@ import triton.language as tl
 from torch import Tensor
 
 from harmony.kernels.packed import PackedMatrix
-from harmony.kernels.triton.launch import launch, on_amd
+from harmony.kernels.triton.launch import await_previous, launch, on_amd
 from harmony.kernels.triton.packing import block_scale, block_values
 
 MOST_TOKENS = 8
@@ -102,9 +102,7 @@ def up_kernel(
     UNROLL: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):
-    if DEPENDENT:
-        tl.extra.cuda.gdc_wait()
-        tl.extra.cuda.gdc_launch_dependents()
+    await_previous(DEPENDENT)
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     if ONE_EACH:
         experts = tl.load(ids + tl.arange(0, SLOTS))
@@ -155,9 +153,7 @@ def down_kernel(
     UNROLL: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):
-    if DEPENDENT:
-        tl.extra.cuda.gdc_wait()
-        tl.extra.cuda.gdc_launch_dependents()
+    await_previous(DEPENDENT)
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     token = tl.arange(0, TOKENS)
     total = tl.zeros([ROWS, TOKENS], dtype=tl.float32)

@@ -8,11 +8,35 @@ from functools import cache
 from typing import Any
 
 import torch
+import triton
 import triton.language as tl
 from torch import Tensor
 from triton import knobs
 
 INTERPRETED: bool = knobs.runtime.interpret  # read once, as triton.jit does where a kernel is defined
+
+COUNTERS = 1 << 16
+
+
+@triton.jit
+def await_previous(DEPENDENT: tl.constexpr):
+    """What a kernel begins with: it waits for the one before it, and lets the next one start."""
+    if DEPENDENT:
+        tl.extra.cuda.gdc_wait()
+        tl.extra.cuda.gdc_launch_dependents()
+
+
+@triton.jit
+def is_last(counter, programs):
+    """Whether this program is the last of `programs` to come here; it sees what the others have stored.
+
+    The counter, which was 0, is 0 again then.
+    """
+    tl.debug_barrier()
+    last = tl.atomic_add(counter, 1, sem="acq_rel") == programs - 1
+    if last:
+        tl.store(counter, 0)
+    return last
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +119,12 @@ def launch(
 def starts_dependents() -> bool:
     """Whether the device can start a kernel while the one before it drains."""
     return torch.version.hip is None and torch.cuda.get_device_capability() >= (9, 0)
+
+
+@cache
+def counters(device: torch.device) -> Tensor:
+    """Zeros int32 [COUNTERS] for `is_last`; kernels run one after another, so all share them."""
+    return torch.zeros(COUNTERS, dtype=torch.int32, device=device)
 
 
 def operand(weight: Tensor) -> tl.dtype:

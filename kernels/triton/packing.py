@@ -7,7 +7,7 @@ from torch import Tensor
 
 from harmony.kernels.mxfp4 import BLOCK
 from harmony.kernels.packed import PackedMatrix
-from harmony.kernels.triton.launch import launch
+from harmony.kernels.triton.launch import await_previous, launch
 
 ROWS, GROUPS = 32, 8  # of one program: it reads runs of 256 bytes and writes runs of 1 KiB
 
@@ -25,9 +25,7 @@ def pack_kernel(
     GROUPS: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):
-    if DEPENDENT:
-        tl.extra.cuda.gdc_wait()
-        tl.extra.cuda.gdc_launch_dependents()
+    await_previous(DEPENDENT)
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     group = tl.program_id(1) * GROUPS + tl.arange(0, GROUPS)
     expert = tl.program_id(2).to(tl.int64)

@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from harmony.kernels.triton.decode_attention import PAGE
-from harmony.kernels.triton.launch import launch, operand
+from harmony.kernels.triton.launch import await_previous, launch, operand
 
 LOG2_E = 1.4426950408889634
 ROWS = 128  # tokens times query heads of a program
@@ -87,9 +87,7 @@ def prefill_kernel(
     OPERAND: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):
-    if DEPENDENT:
-        tl.extra.cuda.gdc_wait()
-        tl.extra.cuda.gdc_launch_dependents()
+    await_previous(DEPENDENT)
     ROWS: tl.constexpr = TOKENS * R_POOL
     sequence, head = tl.program_id(2), tl.program_id(1)
     begin = tl.load(starts + sequence)

@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from harmony.kernels.triton.dense_matvec import COLUMNS, PARTS, row_products, tile_tokens
-from harmony.kernels.triton.launch import launch, operand
+from harmony.kernels.triton.launch import await_previous, launch, operand
 
 PAIRS = 8
 
@@ -41,9 +41,7 @@ def qkv_kernel(
     TOKENS: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):
-    if DEPENDENT:
-        tl.extra.cuda.gdc_wait()
-        tl.extra.cuda.gdc_launch_dependents()
+    await_previous(DEPENDENT)
     HALF: tl.constexpr = D // 2
     ROWS: tl.constexpr = (HEADS + 2 * KV_HEADS) * D
     token = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
@@ -56,8 +54,7 @@ def qkv_kernel(
     first, second = tl.split(tl.permute(tl.reshape(sums, (PAIRS, 2, TOKENS)), (0, 2, 1)))
 
     real = token < tokens
-    slot = tl.load(slots + token, mask=real, other=-1)
-    kept = real & (slot >= 0)
+    slot = tl.load(slots + token, mask=real, other=0)
     if head < HEADS + KV_HEADS:
         angle = token[None, :] * HALF + pair[:, None]
         c = tl.load(cos + angle, mask=real[None, :], other=0.0)
@@ -72,11 +69,11 @@ def qkv_kernel(
         page = (slot // PAGE).to(tl.int64) * KV_HEADS + kv_head
         at = (page * PAGE + slot % PAGE)[None, :] * D + pair[:, None]
         if head < HEADS + KV_HEADS:
-            tl.store(keys + at, first.to(keys.dtype.element_ty), mask=kept[None, :])
-            tl.store(keys + at + HALF, second.to(keys.dtype.element_ty), mask=kept[None, :])
+            tl.store(keys + at, first.to(keys.dtype.element_ty), mask=real[None, :])
+            tl.store(keys + at + HALF, second.to(keys.dtype.element_ty), mask=real[None, :])
         else:
-            tl.store(values + at, first.to(values.dtype.element_ty), mask=kept[None, :])
-            tl.store(values + at + HALF, second.to(values.dtype.element_ty), mask=kept[None, :])
+            tl.store(values + at, first.to(values.dtype.element_ty), mask=real[None, :])
+            tl.store(values + at + HALF, second.to(values.dtype.element_ty), mask=real[None, :])
 
 
 def qkv(
@@ -96,8 +93,8 @@ def qkv(
 
     `norm` float32 [K]; `weight` [(Hq + 2 Hkv) D, K] and `bias` hold the rows of queries, keys and values, in
     this order; `cos` and `sin` float32 [n, D / 2] are those of `harmony.kernels.rope.rotation`. `keys` and
-    `values` [pages, Hkv, PAGE, D] are written at `slots` int32 [n], each a page times PAGE plus a row of it;
-    a token whose slot is negative is not kept. The queries have the dtype of the cache.
+    `values` [pages, Hkv, PAGE, D] are written at `slots` int32 [n], each a page times PAGE plus a row of it.
+    The queries have the dtype of the cache.
     """
     tokens, columns = x.shape
     _, kv_heads, page, dim = keys.shape

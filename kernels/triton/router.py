@@ -1,7 +1,7 @@
 """Norm, router and the choice of experts on the device.
 
-One kernel makes a token's logits and the normalised vector that its experts read; every product is float32,
-as in the reference. A second one picks the best experts, for there is no barrier between programs.
+A program makes a few of a token's logits, the first one also the normalised vector that its experts read;
+every product is float32, as in the reference. The program of a token that is done last picks its experts.
 """
 
 import torch
@@ -9,29 +9,33 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from harmony.kernels.triton.launch import launch
+from harmony.kernels.triton.launch import COUNTERS, await_previous, counters, is_last, launch
 
 EXPERTS = 4  # logits of a program
 
 
 @triton.jit
-def logits_kernel(
+def router_kernel(
     x,  # [tokens, K]
     norm,  # float32 [K]
     weight,  # [E, K]
     bias,  # [E]
     normed,  # float16 [tokens, K]
     logits,  # float32 [tokens, E]
+    weights,  # float32 [tokens, TOP]
+    ids,  # int32 [tokens, TOP]
+    counters,
     experts,
     eps,
     K: tl.constexpr,
     POOL: tl.constexpr,
     EXPERTS: tl.constexpr,
+    EXPERT_POOL: tl.constexpr,
+    TOP: tl.constexpr,
+    TOP_POOL: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):
-    if DEPENDENT:
-        tl.extra.cuda.gdc_wait()
-        tl.extra.cuda.gdc_launch_dependents()
+    await_previous(DEPENDENT)
     token = tl.program_id(1).to(tl.int64)
     column = tl.arange(0, POOL)
     inside = column < K
@@ -46,23 +50,15 @@ def logits_kernel(
     w = tl.load(weight + at, mask=real[:, None] & inside[None, :], other=0.0).to(tl.float32)
     logit = tl.sum(w * value[None, :], 1) + tl.load(bias + expert, mask=real, other=0.0).to(tl.float32)
     tl.store(logits + token * experts + expert, logit, mask=real)
+    if is_last(counters + token, tl.num_programs(0)):
+        choose(logits, weights, ids, token, experts, TOP, TOP_POOL, EXPERT_POOL)
 
 
 @triton.jit
-def choose_kernel(
-    logits,  # float32 [tokens, E]
-    weights,  # float32 [tokens, TOP]
-    ids,  # int32 [tokens, TOP]
-    experts,
-    TOP: tl.constexpr,
-    TOP_POOL: tl.constexpr,
-    POOL: tl.constexpr,
-    DEPENDENT: tl.constexpr,
+def choose(
+    logits, weights, ids, token, experts, TOP: tl.constexpr, TOP_POOL: tl.constexpr, POOL: tl.constexpr
 ):
-    if DEPENDENT:
-        tl.extra.cuda.gdc_wait()
-        tl.extra.cuda.gdc_launch_dependents()
-    token = tl.program_id(0).to(tl.int64)
+    """Write the best experts of a token, and the softmax over their logits."""
     expert, slot = tl.arange(0, POOL), tl.arange(0, TOP_POOL)
     left = tl.load(logits + token * experts + expert, mask=expert < experts, other=float("-inf"))
     best = tl.full([TOP_POOL], float("-inf"), dtype=tl.float32)
@@ -93,8 +89,9 @@ def route(
     logits = torch.empty(tokens, experts, dtype=torch.float32, device=x.device)
     weights = torch.empty(tokens, top_k, dtype=torch.float32, device=x.device)
     ids = torch.empty(tokens, top_k, dtype=torch.int32, device=x.device)
+    assert tokens <= COUNTERS, x.shape
     launch(
-        logits_kernel,
+        router_kernel,
         (triton.cdiv(experts, EXPERTS), tokens),
         x,
         norm,
@@ -102,23 +99,17 @@ def route(
         bias,
         normed,
         logits,
+        weights,
+        ids,
+        counters(x.device),
         experts,
         eps,
         K=columns,
         POOL=triton.next_power_of_2(columns),
         EXPERTS=EXPERTS,
-        num_warps=8,
-    )
-    launch(
-        choose_kernel,
-        (tokens,),
-        logits,
-        weights,
-        ids,
-        experts,
+        EXPERT_POOL=triton.next_power_of_2(experts),
         TOP=top_k,
         TOP_POOL=triton.next_power_of_2(top_k),
-        POOL=triton.next_power_of_2(experts),
-        num_warps=1,
+        num_warps=8,
     )
     return normed, weights, ids

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from harmony.kernels.triton.launch import launch
+from harmony.kernels.triton.launch import await_previous, launch
 
 TILE = 4096
 
@@ -36,9 +36,7 @@ def tile_kernel(
     TILE: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):
-    if DEPENDENT:
-        tl.extra.cuda.gdc_wait()
-        tl.extra.cuda.gdc_launch_dependents()
+    await_previous(DEPENDENT)
     sequence, tile = tl.program_id(0).to(tl.int64), tl.program_id(1)
     token = tile * TILE + tl.arange(0, TILE)
     allowed = token < vocabulary
@@ -63,9 +61,7 @@ def best_kernel(
     POOL: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):
-    if DEPENDENT:
-        tl.extra.cuda.gdc_wait()
-        tl.extra.cuda.gdc_launch_dependents()
+    await_previous(DEPENDENT)
     sequence, tile = tl.program_id(0), tl.arange(0, POOL)
     inside = tile < tiles
     value = tl.load(best + sequence * tiles + tile, mask=inside, other=float("-inf"))

@@ -7,7 +7,7 @@ import torch
 import triton
 import triton.language as tl
 
-from harmony.kernels.triton.launch import launch
+from harmony.kernels.triton.launch import await_previous, launch
 
 REPLAYS = 9
 
@@ -51,9 +51,7 @@ def product_rate(n: int = 8192) -> float:
 
 @triton.jit
 def empty_kernel(out, DEPENDENT: tl.constexpr):
-    if DEPENDENT:
-        tl.extra.cuda.gdc_wait()
-        tl.extra.cuda.gdc_launch_dependents()
+    await_previous(DEPENDENT)
 
 
 def empty_node() -> float:

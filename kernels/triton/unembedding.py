@@ -10,7 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from harmony.kernels.triton.dense_matvec import COLUMNS, PARTS, row_products, tile_tokens
-from harmony.kernels.triton.launch import launch, on_amd, operand
+from harmony.kernels.triton.launch import await_previous, launch, on_amd, operand
 from harmony.kernels.triton.sampling import best_of, with_noise
 
 ROWS = 64
@@ -39,9 +39,7 @@ def unembed_kernel(
     TOKENS: tl.constexpr,
     DEPENDENT: tl.constexpr,
 ):
-    if DEPENDENT:
-        tl.extra.cuda.gdc_wait()
-        tl.extra.cuda.gdc_launch_dependents()
+    await_previous(DEPENDENT)
     sequence = tl.program_id(0) * TOKENS + tl.arange(0, TOKENS)
     real, tile = sequence < batch, tl.program_id(1)
     row = tile * ROWS + tl.arange(0, ROWS)

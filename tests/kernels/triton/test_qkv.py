@@ -26,16 +26,14 @@ def test_agrees_with_float64(tokens: int, columns: int, dtype: torch.dtype) -> N
     norm, positions = torch.rand(columns), torch.randint(0, 100_000, (tokens,))
     cos, sin = rotation(positions, 150_000 ** -(torch.arange(DIM // 2) / (DIM / 2)), 1.3)
     slots = torch.randperm(PAGES * PAGE)[:tokens].int()
-    slots[-1] = -1 if tokens > 1 else slots[-1]
     keys, values = (torch.full((PAGES, KV_HEADS, PAGE, DIM), 7.0).to(dtype) for _ in range(2))
 
     exact = F.rms_norm(x.double(), (columns,), norm.double(), 1e-5) @ weight.double().T + bias.double()
     q, k, v = exact.view(tokens, -1, DIM).split((HEADS, KV_HEADS, KV_HEADS), dim=1)
     wanted_keys, wanted_values = keys.double(), values.double()
     for token, slot in enumerate(slots.tolist()):
-        if slot >= 0:
-            wanted_keys[slot // PAGE, :, slot % PAGE] = rotated(k, cos, sin)[token]
-            wanted_values[slot // PAGE, :, slot % PAGE] = v[token]
+        wanted_keys[slot // PAGE, :, slot % PAGE] = rotated(k, cos, sin)[token]
+        wanted_values[slot // PAGE, :, slot % PAGE] = v[token]
 
     queries = qkv(x, norm, weight, bias, cos, sin, slots, keys, values)
     assert queries.dtype == dtype
