@@ -3,11 +3,22 @@
 import torch.nn.functional as F
 from torch import Tensor
 
-from harmony.kernels import cpu
+from harmony.kernels import cpu, triton
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`x` [n, in] times the rows of `weight` [out, in], plus `bias` [out]; sums float32, dtype of `x`."""
+def linear(
+    x: Tensor, weight: Tensor, bias: Tensor | None = None, *, residual: Tensor | None = None
+) -> Tensor:
+    """`x` [n, in] times the rows of `weight` [out, in], plus `bias` [out]; sums float32, dtype of `x`.
+
+    A `residual` [n, out] is added, and the result has its dtype then.
+    """
+    if triton.serves(x) and len(x) <= triton.FEW_ROWS:
+        from harmony.kernels.triton.dense_matvec import dense
+
+        return dense(x, weight, bias, residual=residual, dtype=(x if residual is None else residual).dtype)
+    if residual is not None:
+        return residual + linear(x, weight, bias)
     if cpu.serves(x) and len(x) <= cpu.FEW_ROWS:
         from harmony.kernels.cpu.linear import linear as on_cpu
 

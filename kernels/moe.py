@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from harmony.kernels import cpu
+from harmony.kernels import cpu, triton
 from harmony.kernels.mxfp4 import dequantize
-from harmony.kernels.packed import PackedMatrix, pack
+from harmony.kernels.packed import PackedMatrix, pack, unpack
 from harmony.kernels.swiglu import swiglu
 
 
@@ -53,6 +53,24 @@ def pack_experts(experts: Experts) -> PackedExperts:
     )
 
 
+def unpack_experts(experts: PackedExperts, chosen: Tensor) -> Experts:
+    """The `chosen` ones, int64 [n], as they were before `pack_experts`."""
+    up, down = (
+        unpack(
+            PackedMatrix(
+                m.words.view(torch.int32)[chosen].view(torch.uint32),
+                m.scales.view(torch.int16)[chosen].view(torch.uint16),
+                m.rows,
+                m.columns,
+            )
+        )
+        for m in (experts.up, experts.down)
+    )
+    return Experts(
+        *up, experts.up_bias[chosen], *down, experts.down_bias[chosen], experts.alpha, experts.limit
+    )
+
+
 def route(x: Tensor, weight: Tensor, bias: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
     """Choose `top_k` experts for each row of `x` [n, H]: weights float32 and ids int64, both [n, top_k].
 
@@ -71,17 +89,30 @@ def _scores(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return F.linear(x.float(), weight, bias)
 
 
-def moe(x: Tensor, weights: Tensor, ids: Tensor, experts: Experts | PackedExperts) -> Tensor:
+def moe(
+    x: Tensor,
+    weights: Tensor,
+    ids: Tensor,
+    experts: Experts | PackedExperts,
+    *,
+    residual: Tensor | None = None,
+) -> Tensor:
     """Sum the chosen experts of each row of `x` [n, H], by `weights` and `ids` [n, top_k] from `route`.
 
     One expert at a time is unpacked, and only those that some row chose. The sum is float32, the
-    result has the dtype of `x`. Packed experts run in Triton, which multiplies float16: no value of `x`
-    may exceed 65504, as none does after a norm whose scale stays below 1200.
+    result has the dtype of `x`; a `residual` [n, H] is added, and it has its dtype then. Packed experts run
+    in Triton where there is one, which multiplies float16: no value of `x` may exceed 65504, as none does
+    after a norm whose scale stays below 1200.
     """
-    if isinstance(experts, PackedExperts):
+    if isinstance(experts, PackedExperts) and triton.serves(x):
         from harmony.kernels.triton.moe import moe as in_triton
 
-        return in_triton(x, weights, ids, experts)
+        return in_triton(x, weights, ids, experts, residual)
+    if residual is not None:
+        return residual + moe(x, weights, ids, experts)
+    if isinstance(experts, PackedExperts):
+        experts = unpack_experts(experts, torch.unique(ids))
+        ids = torch.unique(ids, return_inverse=True)[1]
     if cpu.serves(x):
         from harmony.kernels.cpu.moe import moe as on_cpu
 

@@ -1,13 +1,10 @@
 """Apply the masks of a grammar to logits, on whatever device those are."""
 
-from functools import cache
-
 import torch
 from torch import Tensor
 
+from harmony.kernels import masking
 from harmony.runtime.token_table import Mask
-
-NEVER = float("-inf")
 
 
 def mask_logits(logits: Tensor, mask: Tensor | Mask) -> Tensor:
@@ -15,17 +12,4 @@ def mask_logits(logits: Tensor, mask: Tensor | Mask) -> Tensor:
 
     Token t is bit t % 32 of word t // 32; ids beyond the mask are ruled out. The result is a new tensor.
     """
-    octets = torch.as_tensor(mask).to(logits.device, non_blocking=True).contiguous().view(torch.uint8)
-    bits = _bits(logits.device).index_select(0, octets.flatten().int()).view(torch.bool)
-    allowed = bits.view(*octets.shape[:-1], -1)[..., : logits.shape[-1]]
-    beyond = logits.shape[-1] - allowed.shape[-1]
-    if beyond:
-        allowed = torch.nn.functional.pad(allowed, (0, beyond))
-    return torch.where(allowed, logits, NEVER)
-
-
-@cache
-def _bits(device: torch.device) -> Tensor:
-    """The eight bits of each octet, lowest first, as the eight bytes of an int64 [256]."""
-    octets = torch.arange(256, dtype=torch.uint8).unsqueeze(1)
-    return ((octets >> torch.arange(8, dtype=torch.uint8)) & 1).view(torch.int64).flatten().to(device)
+    return masking.mask_logits(logits, torch.as_tensor(mask))
