@@ -49,7 +49,7 @@ class MoEBlock:
         self.norm = state[f"{name}.norm.scale"].float()
         self.gate_weight = state[f"{name}.gate.weight"].float()
         self.gate_bias = state[f"{name}.gate.bias"].float()
-        self.experts = _experts(config, state, name)
+        self.experts = experts_of(config, state, layer)
 
     def __call__(self, x: Tensor) -> Tensor:
         t = rms_norm(x, self.norm, self.eps)
@@ -57,19 +57,18 @@ class MoEBlock:
         return moe(t, weights, ids, self.experts)
 
 
-def _experts(config: ModelConfig, state: State, name: str) -> Experts | PackedExperts:
-    """The experts of a layer, in whichever of the two forms they were loaded."""
-    up, down = f"{name}.mlp1_weight", f"{name}.mlp2_weight"
-    up_bias, down_bias = state[f"{name}.mlp1_bias"], state[f"{name}.mlp2_bias"]
-    alpha, limit = config.swiglu_alpha, config.swiglu_limit
-    if f"{up}.words" not in state:
-        up_blocks, up_scales = state[f"{up}.blocks"], state[f"{up}.scales"]
-        down_blocks, down_scales = state[f"{down}.blocks"], state[f"{down}.scales"]
-        return Experts(up_blocks, up_scales, up_bias, down_blocks, down_scales, down_bias, alpha, limit)
-    hidden, width = config.hidden_size, config.intermediate_size
-    up_packed = PackedMatrix(state[f"{up}.words"], state[f"{up}.scale_words"], 2 * width, hidden)
-    down_packed = PackedMatrix(state[f"{down}.words"], state[f"{down}.scale_words"], hidden, width)
-    return PackedExperts(up_packed, up_bias, down_packed, down_bias, alpha, limit)
+def experts_of(config: ModelConfig, state: State, layer: int) -> Experts | PackedExperts:
+    """A layer's experts as the state holds them: in the checkpoint's blocks, or packed for a GPU."""
+    name, alpha, limit = f"block.{layer}.mlp", config.swiglu_alpha, config.swiglu_limit
+    up, up_bias = f"{name}.mlp1_weight", state[f"{name}.mlp1_bias"]
+    down, down_bias = f"{name}.mlp2_weight", state[f"{name}.mlp2_bias"]
+    if f"{up}.words" in state:
+        hidden, width = config.hidden_size, config.intermediate_size
+        packed_up = PackedMatrix(state[f"{up}.words"], state[f"{up}.scale_words"], 2 * width, hidden)
+        packed_down = PackedMatrix(state[f"{down}.words"], state[f"{down}.scale_words"], hidden, width)
+        return PackedExperts(packed_up, up_bias, packed_down, down_bias, alpha, limit)
+    up_parts, down_parts = ((state[f"{stem}.blocks"], state[f"{stem}.scales"]) for stem in (up, down))
+    return Experts(*up_parts, up_bias, *down_parts, down_bias, alpha, limit)
 
 
 class Transformer:

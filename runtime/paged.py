@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 
 import torch
 from torch import Tensor
 
-from harmony.kernels.attention import attention
+from harmony.kernels.paged_attention import attention_over_pages
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.pages import PAGE, PagePool, pages_of
 from harmony.runtime.prefix import Block, Match, PrefixCache
@@ -180,15 +181,21 @@ class Batch:
     """The cache of one step that reads tokens of several sequences, those of each in a row."""
 
     def __init__(self, cache: PagedCache, parts: Sequence[Part]) -> None:
-        device = cache.layers[0].keys.device
+        self.parts, self.pages = parts, cache.layers
+        self.device = device = cache.layers[0].keys.device
         ends = accumulate(len(part.tokens) for part in parts)
         wanted = [range(end - part.wanted, end) for end, part in zip(ends, parts, strict=True)]
         positions = torch.cat([torch.arange(part.start, part.end) for part in parts])
         self.wanted = torch.tensor([row for rows in wanted for row in rows], dtype=torch.int64, device=device)
         self._positions = positions.to(device)
-        full = _Places(parts, [part.sequence.full for part in parts], positions, device)
-        sliding = _Places(parts, [part.sequence.sliding for part in parts], positions, device)
-        self.layers = [BatchLayer(layer, full if layer.window is None else sliding) for layer in cache.layers]
+
+    @cached_property
+    def layers(self) -> "list[BatchLayer]":
+        """The cache as the reference reads it."""
+        parts, positions = self.parts, self._positions.cpu()
+        full = _Places(parts, [part.sequence.full for part in parts], positions, self.device)
+        sliding = _Places(parts, [part.sequence.sliding for part in parts], positions, self.device)
+        return [BatchLayer(layer, full if layer.window is None else sliding) for layer in self.pages]
 
     def extend(self, count: int) -> Tensor:
         """The positions of the tokens, whose pages were taken before."""
@@ -230,11 +237,8 @@ class BatchLayer:
 
     def _found(self, queries: Tensor, sinks: Tensor) -> Iterator[Tensor]:
         for rows, pages, length in self._places.seen:
-            keys, values = (
-                pool.transpose(1, 2).index_select(0, pages).flatten(0, 1)[:length]
-                for pool in (self._layer.keys, self._layer.values)
-            )
-            yield attention(queries[rows], keys, values, sinks, window=self._layer.window)
+            keys, values, window = self._layer.keys, self._layer.values, self._layer.window
+            yield attention_over_pages(queries[rows], keys, values, pages, length, sinks, window=window)
 
 
 def _sliding(block: Block) -> int:

@@ -1,5 +1,6 @@
 """Small random checkpoints, written by our own writer, for every test of the runtime."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from harmony.runtime.grammars import Grammars
 from harmony.runtime.layout import TensorSpec, tensors
 from harmony.runtime.model import Transformer
 from harmony.runtime.token_table import TokenTable
+
+os.environ.setdefault("TRITON_INTERPRET", "1")  # before a module of tests imports Triton
 
 Make = Callable[..., Path]
 
