@@ -222,11 +222,13 @@ class Agent:
         transcript = self._opening.conversation(prompt, transcript, section)
         monitor = None if self._monitor is None else self._monitor()
         trace = None if self._trace is None else self._trace.begin(transcript, self._limits)
-        return Run(self._step, transcript, self._limits, asked, tool_choice, session, monitor, trace)
+        limits, hooks = self._limits, self._hooks
+        return Run(self._step, transcript, limits, asked, tool_choice, session, monitor, trace, hooks)
 
     async def _step(self, run: Run[T]) -> AsyncGenerator[Event]:
         """One turn of the model, or, when a call is open, of the tool."""
         engine = await self.load()
+        run.model = engine.name
         if run.call is not None:
             yield ToolCalled(tool=run.call.recipient, arguments=run.call.arguments)
             yield await self._answer(run, run.call, engine)

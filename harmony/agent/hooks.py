@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from harmony.agent.routing import Answer
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from harmony.agent.calls import Call
+    from harmony.agent.events import Event
     from harmony.agent.run import Run
     from harmony.runtime.generation import SamplingParams
 
@@ -22,6 +25,13 @@ class Hooks:
     raises ends the run with that error, but for the ToolError of `before_tool`. One object serves all runs
     of its agent.
     """
+
+    def around_run(self, run: Run[Any], events: AsyncGenerator[Event]) -> AsyncGenerator[Event]:
+        """The events of a whole run, which are made as they are read; the result is what its reader gets.
+
+        Close `events` however the reading ends, as `contextlib.aclosing` does.
+        """
+        return events
 
     async def before_model(self, run: Run[Any], sampling: SamplingParams) -> SamplingParams:
         """Before the model takes a turn; the result says how it samples."""

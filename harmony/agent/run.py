@@ -11,7 +11,7 @@ from harmony import Message
 from harmony.agent.calls import Call, open_call
 from harmony.agent.completion import Completion
 from harmony.agent.events import Event, RunFinished, StopReason, Usage
-from harmony.agent.hooks import Finding, ReasoningMonitor
+from harmony.agent.hooks import Finding, Hooks, ReasoningMonitor
 from harmony.agent.output import Output
 from harmony.agent.session import Session
 from harmony.errors import OutputError
@@ -99,8 +99,9 @@ class RunResult(Generic[T]):
 class Run(Generic[T]):
     """A run in progress: iterate over it for its events, then read its `result`.
 
-    `step` takes one turn and yields its events; it sets `stop_reason` when the run is over. What was said is
-    saved in `session` before the first turn, after each step, and when the run is stopped in one.
+    `step` takes one turn and yields its events; it sets `stop_reason` when the run is over, and `model` to
+    the name of the engine. What was said is saved in `session` before the first turn, after each step, and
+    when the run is stopped in one.
     """
 
     def __init__(
@@ -113,10 +114,13 @@ class Run(Generic[T]):
         session: Session | None = None,
         monitor: ReasoningMonitor | None = None,
         trace: "RunTrace | None" = None,
+        hooks: Hooks | None = None,
     ) -> None:
         events = self._all_steps(step)
-        self._events = events if trace is None else trace.events(events)
+        events = events if trace is None else trace.events(events)
+        self._events = events if hooks is None else hooks.around_run(self, events)
         self.trace = trace
+        self.model = ""
         self._deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
         self._caller = _caller.get()
         self.limits = limits
@@ -160,6 +164,11 @@ class Run(Generic[T]):
             tuple(self.findings),
             self.call,
         )
+
+    @property
+    def session_id(self) -> str | None:
+        """The session that it goes on with."""
+        return None if self._session is None else self._session.id
 
     def seconds_left(self) -> float | None:
         """Until the run's time is up; None when it has no limit."""
