@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,19 @@ from harmony.tools.tool import Tool
 from harmony.transcript import Transcript
 
 ANSWERED, NO_ANSWER, FAILED, INTERRUPTED = 0, 1, 2, 130
+
+
+def process() -> int:
+    """The command as a process of its own, which looks for garbage seldom, and not at the end.
+
+    Nearly all that it makes is code, loaded once to stay. `python tests/bench/first_token.py` measures what
+    looking through it again and again would cost.
+    """
+    gc.set_threshold(100_000)
+    try:
+        return main()
+    finally:
+        gc.freeze()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -181,4 +195,4 @@ def _engine(options: argparse.Namespace) -> TokenEngine:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(process())

@@ -7,6 +7,11 @@ from typing import Literal, get_args
 Shell = Literal["bash", "zsh", "fish"]
 SHELLS: tuple[str, ...] = get_args(Shell)
 _COMMAND = "harmony-agent"
+_ZSH = """\
+autoload -Uz compinit bashcompinit
+(( $+functions[compdef] )) || compinit
+bashcompinit
+"""
 _FILES = frozenset({"FILE", "FOLDER"})
 
 
@@ -21,8 +26,7 @@ def _bash(actions: list[argparse.Action], *, zsh: bool) -> str:
     cases = "".join(
         f"    {'|'.join(a.option_strings)}) {_values(a)} ;;\n" for a in actions if _takes_value(a)
     )
-    start = "autoload -Uz bashcompinit && bashcompinit\n" if zsh else ""
-    return f"""{start}_harmony_agent() {{
+    return f"""{_ZSH if zsh else ""}_harmony_agent() {{
   local word=${{COMP_WORDS[COMP_CWORD]}} before=${{COMP_WORDS[COMP_CWORD-1]}}
   COMPREPLY=()
   case $before in

@@ -1,7 +1,11 @@
-"""Completion in a shell: the scripts are ones that the shells take, and bash offers what fits."""
+"""Completion in a shell: the shells take the scripts, and offer what fits."""
 
+import os
+import pty
 import shutil
 import subprocess
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -37,3 +41,64 @@ def test_bash_offers_options_and_their_values() -> None:
     assert offered("harmony-agent", "--reasoning", "h") == ["high"]
     assert offered("harmony-agent", "--instructions", "-") == []
     assert "harmony-agent" not in offered("harmony-agent", "--")
+
+
+def test_fish_offers_options_and_their_values(tmp_path: Path) -> None:
+    """With their help; a file where one is taken, as fish itself completes the line."""
+    if shutil.which("fish") is None:
+        pytest.skip("fish is not installed")
+    script = tmp_path / "harmony-agent.fish"
+    script.write_text(completion(parser(), "fish"))
+    (tmp_path / "order.json").touch()
+
+    def offered(line: str) -> list[str]:
+        done = subprocess.run(
+            ["fish", "--no-config", "-c", "source harmony-agent.fish; complete -C $argv[1]", line],
+            cwd=tmp_path,
+            env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stderr == ""
+        return [row.partition("\t")[0] for row in done.stdout.splitlines()]
+
+    assert offered("harmony-agent --show") == ["--show-reasoning"]
+    assert sorted(offered("harmony-agent --reasoning ")) == ["high", "low", "medium"]
+    assert offered("harmony-agent --schema ord") == ["order.json"]
+    assert offered("harmony-agent --instructions ord") == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "taken"),
+    [
+        ("harmony-agent --show", "--show-reasoning"),
+        ("harmony-agent --reasoning h", "--reasoning high"),
+        ("harmony-agent --schema ord", "--schema order.json"),
+    ],
+)
+def test_zsh_completes_what_is_typed(typed: str, taken: str, tmp_path: Path) -> None:
+    """On a terminal, for a user who has set up no completion before: an option, a value, a file."""
+    if shutil.which("zsh") is None:
+        pytest.skip("zsh is not installed")
+    (tmp_path / "harmony-agent.zsh").write_text(completion(parser(), "zsh"))
+    (tmp_path / "order.json").touch()
+    ours, terminal = pty.openpty()
+    shell = subprocess.Popen(
+        ["zsh", "-f", "-i"],
+        cwd=tmp_path,
+        env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "TERM": "dumb"},
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+    )
+    os.close(terminal)
+    lines = ["harmony-agent() { print -r -- $@ > taken; exit }", "source harmony-agent.zsh", f"{typed}\t"]
+    os.write(ours, "".join(f"{line}\n" for line in lines).encode())
+    with suppress(OSError):  # what a terminal gives when its last program has gone
+        while os.read(ours, 4096):
+            pass
+    os.close(ours)
+    assert shell.wait() == 0
+    assert (tmp_path / "taken").read_text().strip() == taken
