@@ -118,13 +118,16 @@ class _Call:
     schema: Mapping[str, object] | None
 
     def rules(self, number: int, enforced: EnforcedSchema | None) -> dict[str, str]:
-        names = " | ".join(map(quoted, self.channels))
-        channel = f"<|channel|> {f'({names})' if len(self.channels) > 1 else names}"
-        recipient = quoted(f" to={self.recipient}")
         kind = "code" if enforced is None else "json_or_code"
-        body = "TEXT" if enforced is None else f"arguments_{number}"
+        rules = {kind: _TYPES[kind]}
+        channel = f"<|channel|> {quoted(self.channels[0])}"
+        if len(self.channels) > 1:
+            rules["channel"] = f"<|channel|> ({' | '.join(map(quoted, self.channels))})"
+            channel = "channel"
+        recipient = quoted(f" to={self.recipient}")
         header = f"({channel} {recipient} | {recipient} {channel}) {kind}"
-        rules = {kind: _TYPES[kind], f"call_{number}": f"{header} <|message|> {body} <|call|>"}
+        body = "TEXT" if enforced is None else f"arguments_{number}"
+        rules[f"call_{number}"] = f"{header} <|message|> {body} <|call|>"
         return rules if enforced is None else rules | {body: f"%json {enforced.mask}"}
 
     def is_named(self, name: str) -> bool:

@@ -30,6 +30,8 @@ ROOT: Final = "#"
 METASCHEMAS: Final[Registry[Schema]] = REGISTRY
 """The schemas of the drafts themselves, which come with the library."""
 
+_DEFINITIONS: Final = ("$defs", "definitions")
+
 
 def as_json(schema: bool | Mapping[str, object]) -> str:
     """The schema as JSON; raises `SchemaError` for what is no JSON."""
@@ -108,9 +110,9 @@ class Document:
                 )
             self._checked.add(id(node))
             around = self.draft_of(node, around)
-            known = known_keywords(around) | {"$defs", "definitions"}
+            known = known_keywords(around)
             for keyword, value in node.items():
-                if keyword in known:
+                if keyword in known or keyword in _DEFINITIONS:
                     check_shape(keyword, value, here, around)
                     waiting += [
                         (part, f"{here}/{keyword}{rest}", around) for rest, part in subschemas(keyword, value)

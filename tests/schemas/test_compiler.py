@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import llguidance
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,15 +29,29 @@ def _objects(below: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     )
 
 
+def _bounded(kind: str, *keywords: str, least: int = 0) -> st.SearchStrategy[Any]:
+    """A type with some of the keywords that bound it, at bounds near each other and far away."""
+    bounds = st.integers(least, 3) | st.sampled_from([-least, 10**6 - 1, 0.5, 10**20])
+    return st.fixed_dictionaries({"type": st.just(kind)}, optional=dict.fromkeys(keywords, bounds))
+
+
+_NUMERIC = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 masks = st.recursive(
     st.sampled_from([True, False])
-    | st.sampled_from(["string", "integer", "number", "boolean", "null"]).map(lambda name: {"type": name})
+    | st.sampled_from(["boolean", "null"]).map(lambda name: {"type": name})
+    | _bounded("integer", *_NUMERIC, least=-(10**6) + 1)
+    | _bounded("number", *_NUMERIC, least=-3)
+    | _bounded("string", "minLength", "maxLength")
     | st.lists(st.text(max_size=3), min_size=1, max_size=4).map(
         lambda texts: {"type": "string", "enum": texts}
+    )
+    | st.lists(st.text(max_size=3) | st.none() | st.booleans(), max_size=4).map(
+        lambda choices: {"enum": choices}
     ),
     lambda below: (
         _objects(below)
         | below.map(lambda items: {"type": "array", "items": items})
+        | st.builds(dict.__or__, _bounded("array", "minItems", "maxItems"), below.map(lambda i: {"items": i}))
         | st.lists(below, min_size=1, max_size=3).map(lambda parts: {"anyOf": parts})
     ),
     max_leaves=12,
@@ -49,3 +64,32 @@ def test_plain_masks_compile(mask: Any) -> None:
     if is_plain(mask) and isinstance(mask, dict):
         grammar = llguidance.LLMatcher.grammar_from_json_schema(json.dumps({**mask, "x-guidance": OPTIONS}))
         assert llguidance.LLMatcher.validate_grammar(grammar) == ""
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        {"type": "integer", "minimum": 1, "maximum": 14},
+        {"enum": ["c", "f", None]},
+        {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2},
+    ],
+)
+def test_masks_of_tools_are_plain(mask: Any) -> None:
+    """What tools ask of their arguments needs no question to the compiler."""
+    assert is_plain(mask)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        {"type": "integer", "minimum": 3, "maximum": 2},
+        {"type": "integer", "exclusiveMinimum": 0, "exclusiveMaximum": 1},
+        {"type": "string", "minLength": 3, "maxLength": 2},
+        {"enum": []},
+        {"type": "number", "minimum": 10**300},
+        {"type": "string", "enum": ["a"], "maxLength": 0},
+    ],
+)
+def test_masks_that_may_have_no_value_are_not_plain(mask: Any) -> None:
+    """What bounds may leave empty, or is beyond the compiler, is asked about."""
+    assert not is_plain(mask)
