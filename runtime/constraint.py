@@ -85,6 +85,11 @@ class Constraint:
         """Whether nothing may follow."""
         return self._checked().is_stopped()
 
+    @property
+    def is_compiled(self) -> bool:
+        """Whether nothing has to wait for the grammar, be it that it cannot be compiled."""
+        return self._compiled.done()
+
     def ready(self) -> Self:
         """Itself, once the grammar is compiled; raises GrammarError if it cannot be."""
         self._compiled.result()

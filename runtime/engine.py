@@ -119,8 +119,8 @@ class Engine:
         """Yield tokens until one of `stop` was sampled (it is yielded too) or a limit is reached.
 
         With a `constraint`, which serves one generation, all tokens keep to its grammar, and its end
-        counts as a stop too; the request is queued once the grammar is compiled. Near a limit the generation
-        is led to the grammar's end, if that is in reach from the first token on. Closing the generator
+        counts as a stop too; the prompt is read while the grammar is compiled. Near a limit the generation is
+        led to the grammar's end, if that is in reach from the first token on. Closing the generator
         cancels the generation; what was computed stays in the cache while there is room. Raises
         ContextLengthError before the first token when the prompt leaves no room, EngineError for an empty
         prompt, ids that the vocabulary does not have, a step that fails or a closed engine, GrammarError for
@@ -133,17 +133,22 @@ class Engine:
                 "make its Grammars with a TokenTable of this size"
             )
         with self._counted():
-            guide = None if constraint is None else await asyncio.to_thread(Guide, constraint, limit)
-            request = Request(prompt, sampling, stop, limit, constraint, guide)
+            guide = asyncio.create_task(asyncio.to_thread(Guide, constraint, limit)) if constraint else None
+            request = Request(prompt, sampling, stop, limit, constraint)
             try:
                 await self._work(self._open_scheduler().add, request)
                 while True:
+                    if constraint and guide and (constraint.is_compiled or not request.readable):
+                        await self._work(request.begin, await guide)
+                        guide = None
                     for token in await self._work(self._advance, request):
                         yield token
                         if token.finish_reason is not None:
                             return
             finally:
                 request.cancelled = True
+                if guide:
+                    guide.cancel()
 
     async def aclose(self) -> None:
         """Release the model's memory once running generations have ended."""

@@ -19,8 +19,9 @@ class Request:
     """A prompt, and the tokens that come after it: those that the grammar forces, else those sampled.
 
     Forced tokens need no step of the model; they are read with the next one that is sampled. Where the
-    limit would cut the grammar short, the shortest way to its end is taken instead. Its random numbers are
-    its own, one for each sample, so that no other request changes them.
+    limit would cut the grammar short, the shortest way to its end is taken instead. As long as there is a
+    constraint and no guide yet, the model may read all of the prompt but its last token. Its random numbers
+    are its own, one for each sample, so that no other request changes them.
     """
 
     def __init__(
@@ -50,10 +51,20 @@ class Request:
     @property
     def unread(self) -> int:
         """How many tokens the model has not read; at least one while the request goes on."""
-        return len(self.tokens) - (len(self.sequence.tokens) if self.sequence else 0)
+        return len(self.tokens) - (len(read.tokens) if (read := self.sequence) else 0)
 
-    def begin(self) -> None:
-        """Take what comes before any logits."""
+    @property
+    def readable(self) -> int:
+        """How many of them it may read now; the last one only when there is what guides the next."""
+        return self.unread - self._is_held
+
+    @property
+    def _is_held(self) -> bool:
+        return self._constraint is not None and self._guide is None
+
+    def begin(self, guide: Guide | None = None) -> None:
+        """Take what comes before any logits; a guide that came later than the prompt is given here."""
+        self._guide = guide or self._guide
         self._take_forced()
 
     def start(self, sequence: CachedSequence) -> None:

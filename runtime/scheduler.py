@@ -71,7 +71,7 @@ class Scheduler:
         """What each request reads in this step; the pages for it are taken."""
         parts = {}
         for request, count in self._shares():
-            if request not in self._running:
+            if request not in self._running or not count:
                 continue
             start = len(request.tokens) - request.unread
             tokens, last = request.tokens[start : start + count], count == request.unread
@@ -85,9 +85,9 @@ class Scheduler:
     def _shares(self) -> Iterator[tuple[Request, int]]:
         """How many tokens each request reads: equally many, but none more than it has; the oldest first."""
         left, shares = STEP_TOKENS, {}
-        by_need = sorted(self._running, key=lambda request: request.unread)
+        by_need = sorted(self._running, key=lambda request: request.readable)
         for number, request in enumerate(by_need):
-            shares[request] = min(request.unread, left // (len(by_need) - number))
+            shares[request] = min(request.readable, left // (len(by_need) - number))
             left -= shares[request]
         return ((request, shares[request]) for request in [*self._running])
 

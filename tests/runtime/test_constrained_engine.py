@@ -3,7 +3,9 @@
 import asyncio
 import json
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from threading import Event
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from harmony.runtime.engine import Engine
 from harmony.runtime.generation import ConstrainedEngine, GeneratedToken, SamplingParams, TokenEngine
 from harmony.runtime.grammars import Grammars
 from harmony.runtime.model import Transformer
+from harmony.runtime.scheduler import Scheduler
 from harmony.runtime.token_table import TokenTable
 
 PROMPT = [5, 17, 290, 3, 44]
@@ -222,3 +225,127 @@ def test_where_nothing_is_left_the_generation_fails(engine: Engine, bytes_gramma
     """With an error, not with what was objected to."""
     with pytest.raises(ConstraintError, match="nothing may follow"):
         run(engine, Constraint(bytes_grammars, 'start: "dog" <|end|>', watch=NoDogs()), SamplingParams())
+
+
+@dataclass
+class HeldBack:
+    """Grammars whose compiler is busy until it is let go, and how many tokens a model has read meanwhile."""
+
+    grammars: Grammars
+    let_go: Event
+    read: list[int]
+
+    async def has_read(self, count: int) -> None:
+        """Wait until the model has read so many tokens."""
+        async with asyncio.timeout(60):
+            while sum(self.read) < count:
+                await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+def held_back(monkeypatch: pytest.MonkeyPatch) -> Iterator[HeldBack]:
+    step, let_go = Transformer.__call__, Event()
+    held = HeldBack(Grammars(BYTES), let_go, [])
+
+    def counted(self: Transformer, tokens: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        held.read.append(len(tokens))
+        return step(self, tokens, *args, **kwargs)
+
+    def late(grammars: Grammars, text: str, compile_: Any = Grammars._compile) -> Any:
+        assert grammars is not held.grammars or let_go.wait(60)
+        return compile_(grammars, text)
+
+    monkeypatch.setattr(Transformer, "__call__", counted)
+    monkeypatch.setattr(Grammars, "_compile", late)
+    yield held
+    let_go.set()
+
+
+LONG = [number % 256 for number in range(1200)]
+
+
+def test_the_prompt_is_read_while_the_grammar_is_compiled(
+    engine: Engine, model: Transformer, bytes_grammars: Grammars, held_back: HeldBack
+) -> None:
+    """All of it but its last token, then nothing until there are masks; the tokens are the same as ever."""
+    sampling = SamplingParams(seed=3)
+
+    async def collect() -> list[GeneratedToken]:
+        constraint = Constraint(held_back.grammars, OBJECT)
+        generation = engine.generate(LONG, sampling, stop=(256,), constraint=constraint)
+        first = asyncio.create_task(anext(generation))
+        await held_back.has_read(len(LONG) - 1)
+        free = [token async for token in engine.generate(PROMPT, SamplingParams(max_tokens=4), stop=())]
+        assert len(free) == 4
+        assert sum(held_back.read) <= len(LONG) - 1 + len(PROMPT) + 4
+        assert not first.done()
+        held_back.let_go.set()
+        return [await first, *[token async for token in generation]]
+
+    late = [token.token for token in asyncio.run(collect())]
+    fresh = Engine(model, name="toy", context_length=2000, default_sampling=SamplingParams())
+    ready = Constraint(bytes_grammars, OBJECT).ready()
+    assert late == [token.token for token in run(fresh, ready, sampling, prompt=LONG)]
+
+
+def test_a_waiting_generation_costs_no_steps(
+    engine: Engine, held_back: HeldBack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prompt of one token leaves nothing to read before the grammar is there, and nothing is tried."""
+    steps: list[None] = []
+    step = Scheduler.step
+    monkeypatch.setattr(Scheduler, "step", lambda scheduler: steps.append(None) or step(scheduler))
+
+    async def first() -> GeneratedToken:
+        generation = engine.generate(
+            [7], SamplingParams(), stop=(256,), constraint=Constraint(held_back.grammars, OBJECT)
+        )
+        waiting = asyncio.create_task(anext(generation))
+        await asyncio.sleep(0.05)
+        assert (steps, waiting.done()) == ([], False)
+        held_back.let_go.set()
+        token = await waiting
+        await generation.aclose()
+        return token
+
+    assert chr(asyncio.run(first()).token) == "{"
+
+
+def test_a_grammar_that_is_refused_after_the_prompt_was_read(engine: Engine, held_back: HeldBack) -> None:
+    """The error is the same typed one, and what was read serves the next request."""
+
+    async def refuse() -> list[GeneratedToken]:
+        generation = engine.generate(
+            LONG, SamplingParams(), stop=(), constraint=Constraint(held_back.grammars, "start: nothing")
+        )
+        first = asyncio.create_task(anext(generation))
+        await held_back.has_read(len(LONG) - 1)
+        held_back.let_go.set()
+        with pytest.raises(GrammarError):
+            await first
+        return [token async for token in engine.generate(LONG, SamplingParams(max_tokens=1), stop=())]
+
+    assert asyncio.run(refuse())[0].cached_tokens > len(LONG) / 2
+
+
+def test_a_generation_is_cancelled_while_it_waits_for_its_grammar(
+    engine: Engine, held_back: HeldBack
+) -> None:
+    """The engine serves the next one at once, and can be closed though the compiler is still busy."""
+
+    async def cancel() -> list[GeneratedToken]:
+        generation = engine.generate(
+            LONG, SamplingParams(), stop=(), constraint=Constraint(held_back.grammars, OBJECT)
+        )
+        first = asyncio.create_task(anext(generation))
+        await held_back.has_read(len(LONG) - 1)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        tokens = [token async for token in engine.generate(PROMPT, SamplingParams(max_tokens=2), stop=())]
+        await engine.aclose()
+        assert not held_back.let_go.is_set()
+        held_back.let_go.set()
+        return tokens
+
+    assert len(asyncio.run(cancel())) == 2
