@@ -21,6 +21,19 @@ from harmony.runtime.token_table import TokenTable
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
+_CHARACTER = r'[^"\\\x00-\x1F\x7F]'
+_SLICES = [
+    r"[\x20\x0A\x0D\x09]+",
+    *(f"{_CHARACTER}{{1,{most}}}" for most in (5, 10, 15, 20, 30)),
+    f"{_CHARACTER}+",
+    "(?s:.)+",
+]
+"""Sets of tokens that are allowed in one go where all of them are: blanks, strings of JSON, text.
+
+Those of llguidance know 10 and 30 characters and no text. With more of them a mask within a string of at most
+20 characters takes 0.03 ms and not 0.22, and the first one of a text 0.009 and not 0.035.
+"""
+
 
 @dataclass(frozen=True)
 class Compiled:
@@ -89,7 +102,7 @@ def _tokenizer(table: TokenTable) -> "LLTokenizer":
         pattern=table.split,
         eos_token=table.end_of_text,
         n_vocab=table.size,
-        slices=None,
+        slices=_SLICES,
     )
 
 

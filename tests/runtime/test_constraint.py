@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from random import Random
@@ -57,6 +58,27 @@ def test_text_allows_all_text_and_one_special_token(grammars: Grammars, encoding
     )
     whole = {token for token in range(199_998) if _is_text(encoding.token_bytes[token])}
     assert whole <= tokens
+
+
+@pytest.mark.parametrize("written", ["", '"', '"rain, ', '"rain \\n', '"é'])
+@pytest.mark.parametrize(
+    "schema",
+    [
+        *({"type": "string", "maxLength": most} for most in (7, 12, 17, 25, 36)),
+        {"type": "string", "minLength": 9},
+        {"type": "string", "pattern": "^[^x]*$"},
+        {"type": ["string", "number"]},
+    ],
+)
+def test_masks_of_strings_are_exact(
+    schema: dict[str, object], written: str, grammars: Grammars, encoding: HarmonyEncoding
+) -> None:
+    """Whatever tokens are allowed in one go, each is one that the grammar accepts, and none is missing."""
+    constraint = Constraint(grammars, f"start: %json {json.dumps(schema)}", guarded=False)
+    constraint.accept(*encoding.encode(written))
+    tokens = allowed(constraint)
+    tried = range(0, 201_088, 3)
+    assert tokens.intersection(tried) == {token for token in tried if constraint.allowed([token])}
 
 
 def _is_text(text: bytes) -> bool:
