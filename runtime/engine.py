@@ -11,12 +11,12 @@ from typing import Literal, TypeVar, TypeVarTuple
 import torch
 
 from harmony.errors import CheckpointError, ContextLengthError, EngineError, ModelError
+from harmony.runtime.backend import Model, build, describe
 from harmony.runtime.checkpoint import Checkpoint, Progress
 from harmony.runtime.closing.guide import Guide
 from harmony.runtime.constraint import Constraint
 from harmony.runtime.generation import GeneratedToken, SamplingParams
 from harmony.runtime.memory import check_memory, free_memory, page_counts
-from harmony.runtime.model import Transformer
 from harmony.runtime.paged import PagedCache
 from harmony.runtime.request import Request
 from harmony.runtime.scheduler import Scheduler
@@ -36,6 +36,9 @@ class Engine:
     and only while somebody waits for a token. A prompt goes on from the longest beginning of it that the
     cache still has.
 
+    `backend` says in one line what computes: Triton's kernels on a GPU, those of a CPU, or the torch
+    reference, and why. HARMONY_GPU_KERNELS=torch and HARMONY_CPU_KERNELS=torch force the reference.
+
     A generation with a seed has its own random numbers, so its tokens depend on nothing else in the batch
     but by rounding: with other numbers of rows a product of matrices may differ in the last bits of a row.
     In float32 that moves probabilities by about 1e-6 of the whole, and decides where a draw falls that
@@ -43,9 +46,10 @@ class Engine:
     """
 
     def __init__(
-        self, model: Transformer, *, name: str, context_length: int, default_sampling: SamplingParams
+        self, model: Model, *, name: str, context_length: int, default_sampling: SamplingParams
     ) -> None:
         self.name = name
+        self.backend = describe(model)
         self.context_length = context_length
         self.default_sampling = default_sampling
         full, sliding = page_counts(model.config, context_length)
@@ -97,7 +101,7 @@ class Engine:
             device=place, dtype=kind, progress=progress, packed=packed, embedding_on_host=on_host
         )
         return cls(
-            Transformer(checkpoint.config, state),
+            build(checkpoint.config, state),
             name=name or Path(folder).resolve().name,
             context_length=length,
             default_sampling=read_default_sampling(checkpoint.folder / "generation_config.json"),

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from harmony.errors import EngineError
+from harmony.runtime.backend import Model
 from harmony.runtime.memory import MOST_SEQUENCES, STEP_TOKENS
-from harmony.runtime.model import Transformer
 from harmony.runtime.paged import Batch, PagedCache, Part
 from harmony.runtime.request import Request
 
@@ -22,7 +22,7 @@ from harmony.runtime.request import Request
 class Scheduler:
     """Serves requests on one model with one cache; used in one thread."""
 
-    def __init__(self, model: Transformer, cache: PagedCache) -> None:
+    def __init__(self, model: Model, cache: PagedCache) -> None:
         self._model = model
         self._cache = cache
         self._waiting: deque[Request] = deque()  # the oldest first, and all younger than those that run
