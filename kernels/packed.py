@@ -71,7 +71,9 @@ def unpack(matrix: PackedMatrix) -> tuple[Tensor, Tensor]:
         bytes_[..., pair, :] = low | high << 4
     scales = _swapped(matrix.scales.view(torch.int16)).view(torch.uint8)
     count = matrix.columns // BLOCK
-    return bytes_.view(experts, rows, 2 * groups, 16)[:, :, :count], scales[:, :, :count]
+    return bytes_.view(experts, rows, 2 * groups, 16)[:, :, :count].contiguous(), scales[
+        :, :, :count
+    ].contiguous()
 
 
 def _swapped(tensor: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from harmony.kernels.triton import CHOICE
+from harmony.runtime.backend import Model, build
 from harmony.runtime.bench.shapes import random_state, repack
 from harmony.runtime.bench.table import Row
 from harmony.runtime.config import ModelConfig
@@ -24,8 +26,6 @@ def check_rows(config: ModelConfig, device: torch.device) -> Iterator[Row]:
     `value` of the last row is the median error of the kernels and `bound` the one allowed. Without a GPU the
     Triton kernels run in their interpreter, and this must be the first to import Triton.
     """
-    if device.type != "cuda":
-        os.environ["TRITON_INTERPRET"] = "1"
     tokens = torch.randint(
         0, config.vocab_size, (PROMPT + DECODED,), generator=torch.Generator().manual_seed(0)
     )
@@ -33,7 +33,9 @@ def check_rows(config: ModelConfig, device: torch.device) -> Iterator[Row]:
     exact = logits(Transformer(config, _in_float32(state)), tokens)
     plain = errors(exact, logits(Transformer(config, state), tokens))
     repack(state, [name for name in state if name.endswith(".scales")])
-    found = logits(Transformer(config, state), tokens)
+    if device.type != "cuda":
+        os.environ |= {"TRITON_INTERPRET": "1", CHOICE: "interpreted"}
+    found = logits(build(config, state), tokens)
     ours = errors(exact, found)
     yield Row("weights", sum(tensor.nbytes for tensor in state.values()) / GIB, "GiB")
     yield Row("error to float32, plain torch in bfloat16", plain.median().item())
@@ -44,7 +46,7 @@ def check_rows(config: ModelConfig, device: torch.device) -> Iterator[Row]:
     )
 
 
-def logits(model: Transformer, tokens: Tensor) -> Tensor:
+def logits(model: Model, tokens: Tensor) -> Tensor:
     """After each token float32 [n, V] on the host: a prompt is read at once, the last ones one by one."""
     pages = pages_of(len(tokens) + 1)
     cache = PagedCache(model.config, pages, pages, dtype=model.dtype, device=model.device)

@@ -8,6 +8,7 @@ from statistics import median
 
 import torch
 
+from harmony.runtime.backend import build
 from harmony.runtime.bench.cpu import resident
 from harmony.runtime.bench.idle import between_steps, busy_while, gaps
 from harmony.runtime.bench.machine import Machine
@@ -21,7 +22,6 @@ from harmony.runtime.engine import Engine
 from harmony.runtime.generation import SamplingParams, TokenEngine
 from harmony.runtime.grammars import Grammars, enforceable
 from harmony.runtime.memory import GIB, estimate, free_memory
-from harmony.runtime.model import Transformer
 from harmony.runtime.pages import PAGE, pages_of
 from harmony.runtime.streaming import repacks
 from harmony.runtime.token_table import TokenTable
@@ -47,7 +47,7 @@ class Plan:
 def engine_rows(config: ModelConfig, device: torch.device, plan: Plan, machine: Machine) -> Iterator[Row]:
     """Every figure of our engine."""
     packed = repacks(device, torch.bfloat16)
-    model = Transformer(config, random_state(config, device, torch.bfloat16, packed=packed))
+    model = build(config, random_state(config, device, torch.bfloat16, packed=packed))
     room = free_memory(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
