@@ -33,11 +33,11 @@ class MemoryEstimate:
         return self.weights + self.cache + self.work
 
 
-def page_counts(config: ModelConfig, context_length: int, sequences: int = MOST_SEQUENCES) -> tuple[int, int]:
+def page_counts(config: ModelConfig, context_length: int) -> tuple[int, int]:
     """How many pages a cache has: of the full layers for one whole context, which many can share, and of
-    the sliding layers for a step of so many `sequences` and for RESUME_POINTS besides."""
+    the sliding layers for a step of MOST_SEQUENCES and for RESUME_POINTS besides."""
     window = pages_of(config.sliding_window - 1) + 1
-    step = sequences * (window + 1) + STEP_TOKENS // PAGE
+    step = MOST_SEQUENCES * (window + 1) + STEP_TOKENS // PAGE
     return pages_of(context_length), step + RESUME_POINTS * window
 
 

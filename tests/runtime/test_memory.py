@@ -12,7 +12,7 @@ from harmony.runtime.bench.shapes import shape
 from harmony.runtime.checkpoint import Checkpoint
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.engine import Engine
-from harmony.runtime.memory import GIB, MOST_SEQUENCES, check_memory, estimate, free_memory, page_counts
+from harmony.runtime.memory import GIB, check_memory, estimate, free_memory
 from harmony.runtime.streaming import BUFFER
 
 
@@ -72,12 +72,6 @@ def test_repacked_weights_are_counted_exactly(checkpoint: Path, config: ModelCon
     assert whole.weights == taken > estimate(config, 4096, torch.bfloat16).weights
     rest = estimate(config, 4096, torch.bfloat16, packed=True, embedding_on_host=True)
     assert whole.weights - rest.weights == loaded["embedding.weight"].nbytes
-
-
-def test_more_sequences_take_more_windows(config: ModelConfig) -> None:
-    """Four pages of each sliding layer for a sequence; the full layers' pages are shared."""
-    full, sliding = page_counts(config, 8192)
-    assert page_counts(config, 8192, 128) == (full, sliding + 4 * (128 - MOST_SEQUENCES))
 
 
 def test_refusal_advises_to_leave_the_embedding() -> None:
