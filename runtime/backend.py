@@ -15,7 +15,7 @@ Model = Transformer | FusedTransformer
 
 def build(config: ModelConfig, state: State) -> Model:
     """The model in the fastest kernels that its device and dtype allow; warns of the reference on a GPU."""
-    place, dtype = state["embedding.weight"].device, state["embedding.weight"].dtype
+    place, dtype = state["norm.scale"].device, state["norm.scale"].dtype
     reason = why_not_fused(place, dtype)
     if reason is None:
         return FusedTransformer(config, state)

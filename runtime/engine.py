@@ -11,7 +11,7 @@ from typing import Literal, TypeVar, TypeVarTuple
 import torch
 
 from harmony.errors import CheckpointError, ContextLengthError, EngineError, ModelError
-from harmony.runtime.backend import Model, build, describe
+from harmony.runtime.backend import Model, build, describe, why_not_fused
 from harmony.runtime.checkpoint import Checkpoint, Progress
 from harmony.runtime.closing.guide import Guide
 from harmony.runtime.constraint import Constraint
@@ -20,7 +20,6 @@ from harmony.runtime.memory import check_memory, free_memory, page_counts
 from harmony.runtime.paged import PagedCache
 from harmony.runtime.request import Request
 from harmony.runtime.scheduler import Scheduler
-from harmony.runtime.streaming import repacks
 
 DType = Literal["bfloat16", "float32"]
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -92,7 +91,7 @@ class Engine:
         if kind is None:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}; float16 overflows")
         place = _find_device(device)
-        packed, on_host = repacks(place, kind), embedding_on_host and place.type != "cpu"
+        packed, on_host = why_not_fused(place, kind) is None, embedding_on_host and place.type != "cpu"
         free = free_memory(place)
         check_memory(
             checkpoint.config, length, kind, free, str(place), packed=packed, embedding_on_host=on_host

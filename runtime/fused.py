@@ -89,11 +89,11 @@ class FusedTransformer:
 
     @property
     def device(self) -> torch.device:
-        return self.embedding.device
+        return self.unembedding.device
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.embedding.dtype
+        return self.unembedding.dtype
 
     @torch.inference_mode()
     def __call__(self, tokens: Tensor, batch: Batch) -> Tensor:
@@ -107,7 +107,7 @@ class FusedTransformer:
     ) -> Tensor:
         """Add `tokens` int64 [n] at `positions` int64 [n] to the cache; returns float32 [n, H]."""
         cos, sin = rotation(positions, self.frequencies, self.concentration)
-        x = F.embedding(tokens, self.embedding).float()
+        x = F.embedding(tokens.to(self.embedding.device), self.embedding).to(self.device).float()
         for (attend, mix), layer in zip(self.blocks, layers, strict=True):
             x = mix(attend(x, cos, sin, layer, full if layer.window is None else sliding))
         return x

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from harmony.errors import ModelError
 from harmony.kernels.mxfp4 import BLOCK
+from harmony.runtime.backend import why_not_fused
 from harmony.runtime.checkpoint import Checkpoint, Progress
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.model import AttentionBlock, CacheLayer, MoEBlock, State, Transformer
-from harmony.runtime.streaming import repacks
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,11 @@ class ParallelTransformer(Transformer):
         checkpoint = Checkpoint.open(Path(folder))
         shard = Shard(checkpoint.config, dist.get_rank(), dist.get_world_size())
         state = checkpoint.load(
-            device=device, dtype=dtype, progress=progress, packed=repacks(device, dtype), cut=shard.cut
+            device=device,
+            dtype=dtype,
+            progress=progress,
+            packed=why_not_fused(device, dtype) is None,
+            cut=shard.cut,
         )
         return cls(shard, state)
 

@@ -6,10 +6,8 @@ most one slice of experts as the checkpoint has it and once more repacked: about
 or twice an expert's where that is more.
 """
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from itertools import cycle
 
 import torch
@@ -19,20 +17,6 @@ from harmony.kernels.mxfp4 import BLOCK
 from harmony.kernels.packed import PackedMatrix, pack
 
 BUFFER = 64 << 20  # bytes of each of the two buffers, and of the experts that are repacked at once
-
-
-def repacks(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether a model there is computed by the Triton kernels, from repacked experts.
-
-    Warns where it could be and Triton is not installed.
-    """
-    if device.type != "cuda" or dtype != torch.bfloat16:
-        return False
-    if find_spec("triton") is None:
-        message = "the model runs in plain torch, many times slower: pip install triton for the GPU's kernels"
-        warnings.warn(message, stacklevel=2)
-        return False
-    return True
 
 
 class Staging:

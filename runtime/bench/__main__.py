@@ -2,9 +2,10 @@
 
 Without --shape a checkpoint runs on the CPU: a random one is written into --folder, unless one lies there
 (all of gpt-oss-20b is `--layers 24 --experts 32 --vocab 201088`, 13.8 GB), loaded, and measured. With --shape
-random weights are made on --device, and the engine is measured from outside: tokens a second for each of
---batches and --contexts beside the roofline, which is the bandwidth of the same run over the bytes of a step;
-prefill beside the rate of a matrix product; a resumed turn; constrained decoding; idle gaps; memory.
+random weights are made on --device, or those of --folder are loaded there, which is measured, too, and the
+engine is measured from outside: tokens a second for each of --batches and --contexts beside the roofline,
+which is the bandwidth of the same run over the bytes of a step; prefill beside the rate of a matrix product;
+a resumed turn; constrained decoding; idle gaps; memory.
 """
 
 import argparse
@@ -20,15 +21,16 @@ from tempfile import TemporaryDirectory
 import torch
 
 from harmony.errors import HarmonyError, ModelError
+from harmony.runtime.backend import why_not_fused
 from harmony.runtime.bench.check import check_rows
 from harmony.runtime.bench.cpu import report
+from harmony.runtime.bench.loading import find_or_write, load_rows
 from harmony.runtime.bench.machine import Machine
 from harmony.runtime.bench.peers import Transformers
 from harmony.runtime.bench.ranks import rank_rows
 from harmony.runtime.bench.serving import Plan, decode_rows, engine_rows
-from harmony.runtime.bench.shapes import SHAPES, shape, write_random
+from harmony.runtime.bench.shapes import SHAPES, random_state, shape
 from harmony.runtime.bench.table import HEAD, Row, write_json
-from harmony.runtime.checkpoint import Checkpoint
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.generation import TokenEngine
 
@@ -49,11 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _checkpoint(options: argparse.Namespace) -> int:
     with nullcontext(options.folder) if options.folder else TemporaryDirectory() as folder:
-        path = Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
-        if not (path / "config.json").is_file():
-            write_random(path, shape(options.layers, options.experts, options.vocab))
-        for line in report(path, Checkpoint.open(path).config, options):
+        checkpoint = find_or_write(Path(folder), shape(options.layers, options.experts, options.vocab))
+        for line in report(checkpoint.folder, checkpoint.config, options):
             print(line, flush=True)
     return RIGHT
 
@@ -83,11 +82,19 @@ def _rows(
     if options.ranks > 1:
         yield from rank_rows(config, device.type, plan, options.ranks, machine)
         return
+    if options.folder:
+        checkpoint = find_or_write(Path(options.folder), config)
+        config, state = checkpoint.config, (yield from load_rows(checkpoint, device))
+    else:
+        state = random_state(
+            config, device, torch.bfloat16, packed=why_not_fused(device, torch.bfloat16) is None
+        )
     ours: dict[str, float] = {}
-    for row in engine_rows(config, device, plan, machine):
+    for row in engine_rows(config, state, device, plan, machine):
         yield row
         if row.value is not None:
             ours[row.figure] = row.value
+    del state
     if options.vs:
         yield from _compared(config, device, machine, plan, options.vs, ours)
 

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
 from harmony.errors import ModelError
+from harmony.runtime.backend import why_not_fused
 from harmony.runtime.bench.machine import Machine
 from harmony.runtime.bench.roofline import step_bytes
 from harmony.runtime.bench.serving import Plan
@@ -20,7 +21,6 @@ from harmony.runtime.bench.table import Row
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.memory import STEP_TOKENS
 from harmony.runtime.parallel import ParallelTransformer, Shard
-from harmony.runtime.streaming import repacks
 
 PATIENCE = timedelta(minutes=10)
 
@@ -49,7 +49,9 @@ def _rank(rank: int, config: ModelConfig, kind: str, plan: Plan, ranks: int, fol
     backend = "nccl" if kind == "cuda" else "gloo"
     dist.init_process_group(backend, f"file://{folder}/meeting", PATIENCE, rank=rank, world_size=ranks)
     shard = Shard(config, rank, ranks)
-    state = random_state(shard.config, device, torch.bfloat16, packed=repacks(device, torch.bfloat16))
+    state = random_state(
+        shard.config, device, torch.bfloat16, packed=why_not_fused(device, torch.bfloat16) is None
+    )
     if not config.tie_word_embeddings:
         state["unembedding.weight"] = state["unembedding.weight"][shard.rows].clone()
     model = ParallelTransformer(shard, state)

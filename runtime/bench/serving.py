@@ -1,4 +1,4 @@
-"""The engine with random weights, measured from outside: by the times at which its tokens come."""
+"""The engine, measured from outside: by the times at which its tokens come."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -8,12 +8,11 @@ from statistics import median
 
 import torch
 
-from harmony.runtime.backend import build
+from harmony.runtime.backend import build, why_not_fused
 from harmony.runtime.bench.cpu import resident
 from harmony.runtime.bench.idle import between_steps, busy_while, gaps
 from harmony.runtime.bench.machine import Machine
 from harmony.runtime.bench.roofline import prefill_flops, step_bytes, weight_bytes
-from harmony.runtime.bench.shapes import random_state
 from harmony.runtime.bench.table import Row
 from harmony.runtime.bench.timing import Prompt, arrivals, decode_rate, random_prompts, read
 from harmony.runtime.config import ModelConfig
@@ -22,8 +21,8 @@ from harmony.runtime.engine import Engine
 from harmony.runtime.generation import SamplingParams, TokenEngine
 from harmony.runtime.grammars import Grammars, enforceable
 from harmony.runtime.memory import GIB, estimate, free_memory
+from harmony.runtime.model import State
 from harmony.runtime.pages import PAGE, pages_of
-from harmony.runtime.streaming import repacks
 from harmony.runtime.token_table import TokenTable
 
 HISTORY, NEW = 8192, 200  # tokens before an agent's turn, and those that it adds
@@ -44,10 +43,11 @@ class Plan:
         return batch * PAGE * (pages_of(context + self.tokens + 1) + 1)
 
 
-def engine_rows(config: ModelConfig, device: torch.device, plan: Plan, machine: Machine) -> Iterator[Row]:
-    """Every figure of our engine."""
-    packed = repacks(device, torch.bfloat16)
-    model = build(config, random_state(config, device, torch.bfloat16, packed=packed))
+def engine_rows(
+    config: ModelConfig, state: State, device: torch.device, plan: Plan, machine: Machine
+) -> Iterator[Row]:
+    """Every figure of our engine with these weights."""
+    packed, model = why_not_fused(device, torch.bfloat16) is None, build(config, state)
     room = free_memory(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)

@@ -203,17 +203,6 @@ def test_memory_beside_the_largest_tensor() -> None:
     assert 3 * BUFFER < ledger.peak - final <= 4 * BUFFER < MOST_BESIDES
 
 
-def test_where_experts_are_repacked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For the Triton kernels, in bfloat16 on a GPU; where Triton is missing a line says so."""
-    gpu = torch.device("cuda")
-    assert streaming.repacks(gpu, torch.bfloat16)
-    assert not streaming.repacks(gpu, torch.float32)
-    assert not streaming.repacks(CPU, torch.bfloat16)
-    monkeypatch.setattr(streaming, "find_spec", lambda name: None)
-    with pytest.warns(UserWarning, match="pip install triton"):
-        assert not streaming.repacks(gpu, torch.bfloat16)
-
-
 def test_an_engine_on_a_cpu_takes_the_option(checkpoint: Path) -> None:
     """There the embedding is on the host in any case, and it counts."""
     plain, on_host = (Engine.load(checkpoint, "cpu", embedding_on_host=there) for there in (False, True))

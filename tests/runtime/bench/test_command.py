@@ -62,6 +62,23 @@ def test_what_does_not_fit_is_not_measured(tmp_path: Path, monkeypatch: pytest.M
     assert "are free" in found["harmony decode, batch 1, context 700"]["note"]
 
 
+def test_a_checkpoint_is_loaded(tmp_path: Path) -> None:
+    """With a folder, the shape is written there and its loading stands before the engine's figures; the next
+    run takes what is there."""
+    folder = tmp_path / "model"
+    options = ["--folder", str(folder), "--batches", "1", "--contexts", "40"]
+    first = run(tmp_path / "table.json", *options)
+    written = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    again = run(tmp_path / "table.json", *options)
+    assert written == {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    for rows in (first, again):
+        reading, copying, load, decode = rows[:4]
+        assert load["figure"] == "load"
+        size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+        assert load["bound"] == pytest.approx(size / min(reading["value"], copying["value"]) / 1e9)
+        assert decode["figure"] == "harmony decode, batch 1, context 40"
+
+
 def test_beside_transformers_and_a_server(tmp_path: Path) -> None:
     """Their decoding is measured in the same way, and divided by."""
     for other in ("transformers", "server"):
