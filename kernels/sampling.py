@@ -13,6 +13,7 @@ from harmony.kernels.masking import mask_logits
 
 WORD = 0xFFFFFFFF
 ROUNDS = 10
+NO_TOKEN = 0x7FFFFFFF
 MULTIPLIERS, KEYS = (0xD2511F53, 0xCD9E8D57), (0x9E3779B9, 0xBB67AE85)
 
 
@@ -21,14 +22,15 @@ def sample(logits: Tensor, temperatures: Tensor, seeds: Tensor, mask: Tensor | N
 
     `temperatures` float32 [B], 0 for the first largest logit; `seeds` int64 [B], one for every draw;
     `mask` int32 [B, ceil(V / 32)] has a bit for each token, as llguidance and xgrammar fill it. At least one
-    token must be allowed.
+    token must be allowed. A row without a finite logit gives no id of the vocabulary, but a larger number.
     """
     if triton.serves(logits):
         from harmony.kernels.triton.sampling import sample as in_triton
 
         return in_triton(logits, temperatures, seeds, mask)
     noisy = logits + temperatures[:, None] * gumbel(seeds, logits.shape[1])
-    return (noisy if mask is None else mask_logits(noisy, mask)).argmax(-1).int()
+    best, tokens = (noisy if mask is None else mask_logits(noisy, mask)).max(-1)
+    return torch.where(best.isfinite(), tokens, NO_TOKEN).int()
 
 
 def gumbel(seeds: Tensor, tokens: int) -> Tensor:

@@ -142,7 +142,7 @@ class Engine:
                 await self._work(self._open_scheduler().add, request)
                 while True:
                     if constraint and guide and (constraint.is_compiled or not request.readable):
-                        await self._work(request.begin, await guide)
+                        await self._work(request.follow, await guide)
                         guide = None
                     for token in await self._work(self._advance, request):
                         yield token

@@ -3,16 +3,21 @@
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
+from harmony.kernels import sampling as seeded
 from harmony.runtime.closing.guide import Guide
 from harmony.runtime.constraint import Constraint
+from harmony.runtime.decoding import Draw
 from harmony.runtime.generation import GeneratedToken, SamplingParams
 from harmony.runtime.lookup import PromptLookup
 from harmony.runtime.masking import mask_logits
 from harmony.runtime.paged import CachedSequence
 from harmony.runtime.prefix import common
 from harmony.runtime.sampling import logprobs, new_generator, sample
+
+_STEP = 0x9E3779B97F4A7C15  # between the seeds of draws that follow each other, modulo 2^64
 
 
 class Request:
@@ -44,6 +49,8 @@ class Request:
         self._guide = guide
         self._lookup = PromptLookup(self.tokens)
         self._generator = new_generator(sampling.seed)
+        self._draws = 0
+        self._on_device = False
         self._cached: int | None = None
         self._out: list[GeneratedToken] = []
         self._error: Exception | None = None
@@ -62,9 +69,20 @@ class Request:
     def _is_held(self) -> bool:
         return self._constraint is not None and self._guide is None
 
-    def begin(self, guide: Guide | None = None) -> None:
-        """Take what comes before any logits; a guide that came later than the prompt is given here."""
-        self._guide = guide or self._guide
+    @property
+    def draws_on_device(self) -> bool:
+        """Whether its tokens come by `draw` and `offer`, or from `take` in the same way."""
+        plain = self._sampling.top_p == 1 and not self._sampling.top_k and not self._sampling.min_p
+        return self._on_device and plain and self._sampling.logprobs is None
+
+    def begin(self, *, on_device: bool = False) -> None:
+        """Take what comes before any logits; `on_device` says that tokens can be drawn by seeds."""
+        self._on_device = on_device
+        self._take_forced()
+
+    def follow(self, guide: Guide) -> None:
+        """Go on with a guide that comes later than the prompt."""
+        self._guide = guide
         self._take_forced()
 
     def start(self, sequence: CachedSequence) -> None:
@@ -110,11 +128,26 @@ class Request:
 
     def _take_next(self, logits: Tensor) -> None:
         """What is sampled by these logits [V], and what is forced behind it."""
-        while not (tokens := self._sampled(logits)):
-            if tokens := self._given():
-                break
+        while not self.offer(self._drawn(logits), logits):
+            pass
+
+    def draw(self) -> Draw:
+        """How the next token is drawn on the device; each call has a seed of its own."""
+        seed = (self._generator.initial_seed() ^ self._draws * _STEP) & (2**63 - 1)
+        self._draws += 1
+        return Draw(self._sampling.temperature, seed, None if self._guide is None else self._guide.mask)
+
+    def offer(self, token: int, logits: Tensor | None = None) -> bool:
+        """Take a token that was drawn, or what comes in its stead, and what is forced behind it.
+
+        False if another one must be drawn, for the mask is a new one. `logits` [V] give logprobs.
+        """
+        tokens = self._outcome(token, logits) or self._given()
+        if not tokens:
+            return False
         self._add(tokens)
         self._take_forced()
+        return True
 
     def collect(self) -> list[GeneratedToken]:
         """The tokens since the last call; raises what ended the request once they are told."""
@@ -139,18 +172,25 @@ class Request:
     def _given(self) -> list[GeneratedToken]:
         return [] if self._guide is None else [self._told(token) for token in self._guide.given()]
 
-    def _sampled(self, logits: Tensor) -> list[GeneratedToken]:
-        """What comes of a sample; it may be nothing."""
+    def _drawn(self, logits: Tensor) -> int:
         allowed = logits if self._guide is None else mask_logits(logits, self._guide.mask)
-        token = self._told(sample(allowed, self._sampling, self._generator))
+        if not self.draws_on_device:
+            return sample(allowed, self._sampling, self._generator)
+        draw = self.draw()
+        temperature = torch.tensor([draw.temperature], device=logits.device)
+        seed = torch.tensor([draw.seed], device=logits.device)
+        return int(seeded.sample(allowed[None], temperature, seed))
+
+    def _outcome(self, sampled: int, logits: Tensor | None) -> list[GeneratedToken]:
+        """What comes of a sample; it may be nothing."""
         if self._guide is not None:
-            tokens = self._guide.offer(token.token)
-            if tokens != [token.token]:
+            tokens = self._guide.offer(sampled)
+            if tokens != [sampled]:
                 return [self._told(token) for token in tokens]
-        if self._sampling.logprobs is None:
-            return [token]
-        logprob, top = logprobs(logits, token.token, self._sampling.logprobs)
-        return [replace(token, logprob=logprob, top_logprobs=top)]
+        if self._sampling.logprobs is None or logits is None:
+            return [self._told(sampled)]
+        logprob, top = logprobs(logits, sampled, self._sampling.logprobs)
+        return [replace(self._told(sampled), logprob=logprob, top_logprobs=top)]
 
     def _told(self, token: int) -> GeneratedToken:
         return GeneratedToken(token, cached_tokens=self._cached or 0)

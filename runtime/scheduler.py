@@ -7,16 +7,30 @@ its own; it goes on later, from what the cache still has of it, with the same to
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
 from harmony.errors import EngineError
 from harmony.runtime.backend import Model
+from harmony.runtime.decoding import Decoder, Draw
+from harmony.runtime.fused import FusedTransformer
 from harmony.runtime.memory import MOST_SEQUENCES, STEP_TOKENS
 from harmony.runtime.paged import Batch, PagedCache, Part
 from harmony.runtime.request import Request
+
+NOT_FINITE = "the model computed no finite logits; download its weights again"
+
+
+@contextmanager
+def _failures_told() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise EngineError(f"a model step failed ({reason}); try again with a shorter context") from error
 
 
 class Scheduler:
@@ -25,12 +39,13 @@ class Scheduler:
     def __init__(self, model: Model, cache: PagedCache) -> None:
         self._model = model
         self._cache = cache
+        self._decoder = Decoder(model, cache) if isinstance(model, FusedTransformer) else None
         self._waiting: deque[Request] = deque()  # the oldest first, and all younger than those that run
         self._running: list[Request] = []  # the oldest first
 
     def add(self, request: Request) -> None:
         """Queue a request."""
-        request.begin()
+        request.begin(on_device=self._decoder is not None)
         self._waiting.append(request)
 
     def step(self) -> None:
@@ -39,13 +54,12 @@ class Scheduler:
         self._admit()
         parts = self._scheduled()
         try:
-            logits = self._read([*parts.values()])
+            if self._draws_on_device(parts):
+                self._decode(parts)
+            else:
+                self._read(parts)
         except EngineError as error:
             self._fail(error)
-            return
-        for (request, part), rows in zip(parts.items(), logits, strict=True):
-            true = self._sample(request, rows, part.draft) if part.wanted else 0
-            part.sequence.advance(part.tokens[: len(part.tokens) - len(part.draft) + true])
         self._retire()
 
     def _retire(self) -> None:
@@ -102,19 +116,52 @@ class Scheduler:
                 return False
         return True
 
-    def _read(self, parts: Sequence[Part]) -> Sequence[Tensor]:
-        """The logits that each part wants, [wanted, V]."""
+    def _draws_on_device(self, parts: Mapping[Request, Part]) -> bool:
+        """Whether all that is read is one token of each request, and the next ones are drawn by seeds."""
+        return bool(parts) and all(
+            request.draws_on_device and len(part.tokens) == part.wanted == 1
+            for request, part in parts.items()
+        )
+
+    def _decode(self, parts: Mapping[Request, Part]) -> None:
+        """Let the model read a token of each request, and draw until each has its next one."""
+        assert self._decoder is not None
+        with _failures_told():
+            step = self._decoder.read([*parts.values()])
+        for part in parts.values():
+            part.sequence.advance(part.tokens)
+        draws: dict[Request, Draw] = {}
+        left = [*parts]
+        while left:
+            draws |= {request: request.draw() for request in left}
+            with _failures_told():
+                tokens = dict(zip(draws, step.draw([*draws.values()]), strict=True))
+            if max(tokens.values()) >= self._model.config.vocab_size:
+                raise EngineError(NOT_FINITE)
+            left = [request for request in left if not self._offered(request, tokens[request])]
+
+    def _read(self, parts: Mapping[Request, Part]) -> None:
+        """Let the model read the parts, and every request that has its logits sample."""
         if not parts:
-            return ()
-        tokens = torch.tensor([token for part in parts for token in part.tokens], device=self._model.device)
-        try:
-            logits = self._model(tokens, Batch(self._cache, parts))
-        except RuntimeError as error:
-            reason = str(error).partition("\n")[0]
-            raise EngineError(f"a model step failed ({reason}); try again with a shorter context") from error
+            return
+        tokens = [token for part in parts.values() for token in part.tokens]
+        with _failures_told():
+            logits = self._model(
+                torch.tensor(tokens, device=self._model.device), Batch(self._cache, [*parts.values()])
+            )
         if not logits.amax(-1).isfinite().all():
-            raise EngineError("the model computed no finite logits; download its weights again")
-        return torch.split(logits, [part.wanted for part in parts])
+            raise EngineError(NOT_FINITE)
+        wanted = torch.split(logits, [part.wanted for part in parts.values()])
+        for (request, part), rows in zip(parts.items(), wanted, strict=True):
+            true = self._sample(request, rows, part.draft) if part.wanted else 0
+            part.sequence.advance(part.tokens[: len(part.tokens) - len(part.draft) + true])
+
+    def _offered(self, request: Request, token: int) -> bool:
+        try:
+            return request.offer(token)
+        except Exception as error:  # as in _sample
+            request.fail(error)
+            return True
 
     def _sample(self, request: Request, logits: Tensor, draft: Sequence[int]) -> int:
         try:

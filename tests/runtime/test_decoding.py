@@ -1,0 +1,166 @@
+"""Decoding on the device, where the same code runs without a graph: its tokens, draws, masks and errors."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from harmony.errors import EngineError
+from harmony.kernels import triton
+from harmony.kernels.sampling import sample
+from harmony.runtime.backend import Model
+from harmony.runtime.closing.guide import Guide
+from harmony.runtime.config import ModelConfig
+from harmony.runtime.constraint import Constraint
+from harmony.runtime.decoding import Decoder, DecodeStep, Draw
+from harmony.runtime.fused import FusedTransformer
+from harmony.runtime.generation import SamplingParams
+from harmony.runtime.grammars import Grammars
+from harmony.runtime.model import Transformer
+from harmony.runtime.paged import Batch, PagedCache, Part
+from harmony.runtime.request import Request
+from harmony.runtime.scheduler import Scheduler
+from harmony.runtime.token_table import packed
+
+GREEDY = SamplingParams(temperature=0)
+
+
+@pytest.fixture(autouse=True)
+def in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(triton.CHOICE, "torch")
+
+
+@pytest.fixture(scope="module")
+def fused(config: ModelConfig, state: dict[str, Tensor]) -> FusedTransformer:
+    """The weights of `model`, in float32."""
+    return FusedTransformer(config, {k: v if v.dtype == torch.uint8 else v.float() for k, v in state.items()})
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many sequences each decode step reads."""
+    counts: list[int] = []
+    read = Decoder.read
+
+    def counted(self: Decoder, parts: Sequence[Part]) -> DecodeStep:
+        counts.append(len(parts))
+        return read(self, parts)
+
+    monkeypatch.setattr(Decoder, "read", counted)
+    return counts
+
+
+def paged(model: Model) -> PagedCache:
+    return PagedCache(model.config, 64, 64, dtype=model.dtype, device=model.device)
+
+
+def prompt(length: int, seed: int = 0) -> list[int]:
+    return torch.randint(0, 300, (length,), generator=torch.Generator().manual_seed(seed)).tolist()
+
+
+def asked(length: int, limit: int, sampling: SamplingParams = GREEDY) -> Request:
+    return Request(prompt(length, seed=length), sampling, (), limit)
+
+
+def served(model: Model, *requests: Request) -> list[list[int]]:
+    scheduler = Scheduler(model, paged(model))
+    for request in requests:
+        scheduler.add(request)
+    while not all(request.ended for request in requests):
+        scheduler.step()
+    return [[token.token for token in request.collect()] for request in requests]
+
+
+def test_tokens_are_the_references(model: Transformer, fused: FusedTransformer, decoded: list[int]) -> None:
+    """Of sequences of all lengths, past a window and pages, beside prompts and as others end before them."""
+    sizes = ((3, 30), (62, 9), (127, 80), (300, 20), (700, 5))
+    expected = served(model, *(asked(*size) for size in sizes))
+    assert served(fused, *(asked(*size) for size in sizes)) == expected
+    assert set(decoded) >= {1, 2, 3, 4}
+
+
+def test_a_seed_gives_the_same_tokens_in_any_company(fused: FusedTransformer, decoded: list[int]) -> None:
+    """Alone or beside others, drawn from logits beside a prompt or in a decode step."""
+    sampling = SamplingParams(seed=7)
+    [alone] = served(fused, asked(20, 25, sampling))
+    others = [asked(length, 12, SamplingParams(seed=length)) for length in (5, 600, 1100)]
+    assert served(fused, asked(20, 25, sampling), *others)[0] == alone
+    assert served(fused, asked(20, 25, SamplingParams(seed=8)))[0] != alone
+    assert {1, 2, 3, 4} >= set(decoded) > {1}
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        SamplingParams(seed=3, top_p=0.9),
+        SamplingParams(seed=3, top_k=5),
+        SamplingParams(seed=3, min_p=0.1),
+        SamplingParams(seed=3, logprobs=2),
+    ],
+)
+def test_other_sampling_needs_logits(
+    sampling: SamplingParams, model: Transformer, fused: FusedTransformer, decoded: list[int]
+) -> None:
+    """Filters and logprobs are the host's, with the tokens that the reference gives."""
+    assert served(fused, asked(20, 9, sampling)) == served(model, asked(20, 9, sampling))
+    assert decoded == []
+
+
+def test_a_grammar_is_kept(fused: FusedTransformer, byte_grammars: Grammars, decoded: list[int]) -> None:
+    """Every token obeys its mask, which the device reads, beside a request without one."""
+
+    def constrained(seed: int) -> Request:
+        constraint = Constraint(byte_grammars, 'start: /[a-c]{4,9}/ "!" <|end|>')
+        sampling = SamplingParams(temperature=3, seed=seed)
+        return Request(prompt(9), sampling, (256,), 40, constraint, Guide(constraint, 40))
+
+    texts = served(fused, *(constrained(seed) for seed in range(4)), asked(9, 12, SamplingParams(seed=1)))
+    for tokens in texts[:4]:
+        assert tokens[-2:] == [33, 256]
+        assert set(tokens[:-2]) <= set(b"abc")
+    assert len({tuple(tokens) for tokens in texts[:4]}) == 4
+    assert decoded
+
+
+def test_draws_are_those_from_logits(model: Transformer, fused: FusedTransformer) -> None:
+    """By temperature, seed and mask, as often as asked, and without a mask again."""
+    step_of, parts = Decoder(fused, cache := paged(fused)), []
+    reference, other = [], paged(model)
+    for pool, made in ((cache, parts), (other, reference)):
+        for seed in range(3):
+            sequence = pool.open([seed, 5])
+            assert sequence is not None
+            assert sequence.extend(1)
+            made.append(Part(sequence, [seed + 9], 1))
+    logits = model(torch.tensor([9, 10, 11]), Batch(other, reference))
+    step, few = step_of.read(parts), packed(range(20, 60), -(-300 // 32))
+    for masks in ((None, few, None), (few, few, few), (None, None, None)):
+        draws = [Draw(n * 2.0, 50 + n, mask) for n, mask in enumerate(masks)]
+        every = [torch.full((10,), -1).int() if mask is None else torch.from_numpy(mask) for mask in masks]
+        temperatures, seeds = torch.tensor([0.0, 2.0, 4.0]), torch.tensor([50, 51, 52])
+        assert step.draw(draws) == sample(logits, temperatures, seeds, torch.stack(every)).tolist()
+
+
+def test_in_triton(
+    model: Transformer, fused: FusedTransformer, decoded: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prompt and a few tokens of two requests, in Triton's interpreter."""
+    expected = served(model, asked(5, 3), asked(18, 3))
+    monkeypatch.setenv(triton.CHOICE, "interpreted")
+    assert served(fused, asked(5, 3), asked(18, 3)) == expected
+    assert 2 in decoded
+
+
+def test_damaged_weights(config: ModelConfig, state: dict[str, Tensor]) -> None:
+    """Where a decode step has no finite logits, no token is drawn, and the request ends with an error."""
+    weights = {k: v if v.dtype == torch.uint8 else v.float() for k, v in state.items()}
+    broken = FusedTransformer(config, weights)
+    scheduler, request = Scheduler(broken, paged(broken)), asked(5, 9)
+    scheduler.add(request)
+    scheduler.step()
+    broken.norm.fill_(float("nan"))
+    scheduler.step()
+    assert [token.finish_reason for token in request.collect()] == [None]
+    with pytest.raises(EngineError, match="no finite logits"):
+        request.collect()
