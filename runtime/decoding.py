@@ -12,7 +12,7 @@ from torch import Tensor
 
 from harmony.kernels.unembedding import unembed_sample
 from harmony.runtime.fused import FusedTransformer
-from harmony.runtime.paged import CachedSequence, PagedCache, Part
+from harmony.runtime.paged import PagedCache, Part
 from harmony.runtime.pages import PAGE
 from harmony.runtime.rows import Places
 from harmony.runtime.token_table import WORD, Mask
@@ -37,7 +37,7 @@ class Decoder:
         self._steps: dict[int, DecodeStep] = {}
 
     def read(self, parts: Sequence[Part]) -> "DecodeStep":
-        """Begin to read the one token of each part; it goes on while the host computes masks."""
+        """Begin to read the one token of each part; it is on its way when this returns."""
         size = 1 << (len(parts) - 1).bit_length()
         if size not in self._steps:
             self._steps[size] = DecodeStep(self._model, self._cache, size)
@@ -58,25 +58,29 @@ class DecodeStep:
         self._temperatures = Input((size,), torch.float32, device)
         self._seeds = Input((size,), torch.int64, device)
         self._masks = Input((size, words), torch.int32, device)
-        self._tabled: list[tuple[CachedSequence, int]] = []
+        self._tabled: list[tuple[object, ...]] = []
         self._masked = True
         self._hidden = Replayed(self._compute_hidden, device)
         self._drawn = Replayed(self._compute_drawn, device)
 
-    def read(self, parts: Sequence[Part]) -> None:
-        """Let the model read the one token of each part."""
+    def read(self, parts: Sequence[Part], *, drawn: bool = False) -> None:
+        """Let the model read the one token of each part, or that which was `drawn` to come behind it."""
         parts = [*parts, *[parts[0]] * (self._size - len(parts))]
-        self._tokens.send([part.tokens[0] for part in parts])
-        self._positions.send([part.start for part in parts])
-        tabled = [(part.sequence, len(part.sequence.full)) for part in parts]
-        if tabled != self._tabled:  # pages change only when one more is taken
+        if drawn:
+            last = self._model.config.vocab_size - 1  # in place of none, where no logit is finite
+            self._tokens.tensor.copy_(self._drawn.result.clamp(max=last))
+        else:
+            self._tokens.send([part.tokens[0] for part in parts])
+        self._positions.send([part.start + drawn for part in parts])
+        tabled = [(part.sequence, len(part.sequence.full), *part.sequence.full[-2:]) for part in parts]
+        if tabled != self._tabled:  # pages change only where one is full
             self._full.send([part.sequence.full for part in parts])
             self._sliding.send([part.sequence.sliding for part in parts])
             self._tabled = tabled
         self._hidden()
 
-    def draw(self, draws: Sequence[Draw]) -> list[int]:
-        """A token for each of the parts that were read last; other draws may follow."""
+    def draw(self, draws: Sequence[Draw]) -> "Drawn":
+        """Begin to draw a token for each of the parts that were read last; other draws may follow."""
         padded = [*draws, *[draws[0]] * (self._size - len(draws))]
         self._temperatures.send([draw.temperature for draw in padded])
         self._seeds.send([draw.seed for draw in padded])
@@ -84,8 +88,7 @@ class DecodeStep:
         if masked or self._masked:
             self._masks.send([EVERYTHING if d.mask is None else torch.as_tensor(d.mask) for d in padded])
             self._masked = masked
-        tokens: list[int] = self._drawn()[: len(draws)].tolist()
-        return tokens
+        return Drawn(self._drawn()[: len(draws)])
 
     @torch.inference_mode()
     def _compute_hidden(self) -> Tensor:
@@ -105,15 +108,40 @@ class DecodeStep:
         return unembed_sample(self._hidden.result, model.norm, model.unembedding, *draws, eps=eps)
 
 
+class Drawn:
+    """Tokens int32 [n] on their way to the host."""
+
+    def __init__(self, tokens: Tensor) -> None:
+        self._event = torch.Event(tokens.device) if tokens.is_cuda else None
+        self._tokens = torch.empty_like(tokens, device="cpu", pin_memory=tokens.is_cuda)
+        self._tokens.copy_(tokens, non_blocking=True)
+        if self._event is not None:
+            self._event.record()
+
+    def tokens(self) -> list[int]:
+        """Wait for them, but not for what was begun after them."""
+        if self._event is not None:
+            self._event.synchronize()
+        tokens: list[int] = self._tokens.tolist()
+        return tokens
+
+
 class Input:
-    """A tensor that a graph reads, and its twin on the host, which is copied to it without waiting."""
+    """A tensor that a graph reads, and two twins on the host, copied to it in turns without waiting.
+
+    One may be on its way while the other is filled: a step is begun at most one ahead of that whose tokens
+    are waited for.
+    """
 
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
-        self._twin = torch.zeros(shape, dtype=dtype, pin_memory=device.type == "cuda")
+        self._twin, self._other = (
+            torch.zeros(shape, dtype=dtype, pin_memory=device.type == "cuda") for _ in range(2)
+        )
         self.tensor = torch.zeros(shape, dtype=dtype, device=device)
 
     def send(self, rows: Sequence[float | Sequence[int] | Tensor]) -> None:
         """Set each row to a number, or its beginning to numbers."""
+        self._twin, self._other = self._other, self._twin
         for row, value in enumerate(rows):
             if isinstance(value, Sequence | Tensor):
                 self._twin[row, : len(value)] = torch.as_tensor(value)

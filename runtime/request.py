@@ -131,6 +131,11 @@ class Request:
         while not self.offer(self._drawn(logits), logits):
             pass
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether another token follows the next one, unless that is a stop, and needs no grammar."""
+        return self._guide is None and self._left > 1
+
     def draw(self) -> Draw:
         """How the next token is drawn on the device; each call has a seed of its own."""
         seed = (self._generator.initial_seed() ^ self._draws * _STEP) & (2**63 - 1)

@@ -9,13 +9,14 @@ its own; it goes on later, from what the cache still has of it, with the same to
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from harmony.errors import EngineError
 from harmony.runtime.backend import Model
-from harmony.runtime.decoding import Decoder, Draw
+from harmony.runtime.decoding import Decoder, DecodeStep, Draw, Drawn
 from harmony.runtime.fused import FusedTransformer
 from harmony.runtime.memory import MOST_SEQUENCES, STEP_TOKENS
 from harmony.runtime.paged import Batch, PagedCache, Part
@@ -33,6 +34,16 @@ def _failures_told() -> Iterator[None]:
         raise EngineError(f"a model step failed ({reason}); try again with a shorter context") from error
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Flight:
+    """A decode step whose tokens are on their way; `parts` and `draws` are in the order of its rows."""
+
+    parts: Mapping[Request, Part]
+    step: DecodeStep
+    draws: Mapping[Request, Draw]
+    drawn: Drawn
+
+
 class Scheduler:
     """Serves requests on one model with one cache; used in one thread."""
 
@@ -40,6 +51,7 @@ class Scheduler:
         self._model = model
         self._cache = cache
         self._decoder = Decoder(model, cache) if isinstance(model, FusedTransformer) else None
+        self._flight: Flight | None = None  # begun before the tokens of the step before it were known
         self._waiting: deque[Request] = deque()  # the oldest first, and all younger than those that run
         self._running: list[Request] = []  # the oldest first
 
@@ -52,12 +64,10 @@ class Scheduler:
         """Let the model read once, and every request that has its logits sample."""
         self._retire()
         self._admit()
-        parts = self._scheduled()
         try:
-            if self._draws_on_device(parts):
-                self._decode(parts)
-            else:
-                self._read(parts)
+            if flight := self._flight or self._begun():
+                self._flight = self._following(flight)
+                self._land(flight)
         except EngineError as error:
             self._fail(error)
         self._retire()
@@ -116,29 +126,49 @@ class Scheduler:
                 return False
         return True
 
-    def _draws_on_device(self, parts: Mapping[Request, Part]) -> bool:
-        """Whether all that is read is one token of each request, and the next ones are drawn by seeds."""
-        return bool(parts) and all(
-            request.draws_on_device and len(part.tokens) == part.wanted == 1
-            for request, part in parts.items()
-        )
-
-    def _decode(self, parts: Mapping[Request, Part]) -> None:
-        """Let the model read a token of each request, and draw until each has its next one."""
-        assert self._decoder is not None
+    def _begun(self) -> Flight | None:
+        """Let the model read; where all tokens are drawn on the device they are on their way then."""
+        parts = self._scheduled()
+        if self._decoder is None or not _draws_on_device(parts):
+            self._read(parts)
+            return None
         with _failures_told():
             step = self._decoder.read([*parts.values()])
-        for part in parts.values():
-            part.sequence.advance(part.tokens)
-        draws: dict[Request, Draw] = {}
-        left = [*parts]
+            draws = {request: request.draw() for request in parts}
+            return Flight(parts, step, draws, step.draw([*draws.values()]))
+
+    def _following(self, flight: Flight) -> Flight | None:
+        """The step behind a flight, which reads the tokens where they are drawn, if all surely go on.
+
+        A request that runs alone and may have a draft waits for its token. What follows a stop is dropped.
+        """
+        requests = [*flight.parts]
+        if requests != self._running or self._waiting or not all(request.goes_on for request in requests):
+            return None
+        if len(requests) == 1 and requests[0].draft(1):
+            return None
+        if not all(part.sequence.extend(2) for part in flight.parts.values()):
+            return None
+        with _failures_told():
+            flight.step.read([*flight.parts.values()], drawn=True)
+            draws = {request: request.draw() for request in requests}
+            return Flight(flight.parts, flight.step, draws, flight.step.draw([*draws.values()]))
+
+    def _land(self, flight: Flight) -> None:
+        """Give each request its token, and draw others where a grammar refuses one."""
+        draws, drawn = dict(flight.draws), flight.drawn
+        left = [request for request in flight.parts if request in self._running]
+        for request in left:
+            flight.parts[request].sequence.advance(request.tokens[-request.unread :])
         while left:
-            draws |= {request: request.draw() for request in left}
             with _failures_told():
-                tokens = dict(zip(draws, step.draw([*draws.values()]), strict=True))
+                tokens = dict(zip(draws, drawn.tokens(), strict=True))
             if max(tokens.values()) >= self._model.config.vocab_size:
                 raise EngineError(NOT_FINITE)
             left = [request for request in left if not self._offered(request, tokens[request])]
+            if left:
+                draws |= {request: request.draw() for request in left}
+                drawn = flight.step.draw([*draws.values()])
 
     def _read(self, parts: Mapping[Request, Part]) -> None:
         """Let the model read the parts, and every request that has its logits sample."""
@@ -174,5 +204,12 @@ class Scheduler:
         """End all that run, and forget what they have read."""
         for request in self._running:
             request.fail(error)
-        self._running = []
+        self._running, self._flight = [], None
         self._cache.clear()
+
+
+def _draws_on_device(parts: Mapping[Request, Part]) -> bool:
+    """Whether all that is read is one token of each request, and the next ones are drawn by seeds."""
+    return bool(parts) and all(
+        request.draws_on_device and len(part.tokens) == part.wanted == 1 for request, part in parts.items()
+    )

@@ -13,7 +13,7 @@ from harmony.runtime.backend import Model
 from harmony.runtime.closing.guide import Guide
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.constraint import Constraint
-from harmony.runtime.decoding import Decoder, DecodeStep, Draw
+from harmony.runtime.decoding import Decoder, DecodeStep, Draw, Drawn
 from harmony.runtime.fused import FusedTransformer
 from harmony.runtime.generation import SamplingParams
 from harmony.runtime.grammars import Grammars
@@ -139,7 +139,52 @@ def test_draws_are_those_from_logits(model: Transformer, fused: FusedTransformer
         draws = [Draw(n * 2.0, 50 + n, mask) for n, mask in enumerate(masks)]
         every = [torch.full((10,), -1).int() if mask is None else torch.from_numpy(mask) for mask in masks]
         temperatures, seeds = torch.tensor([0.0, 2.0, 4.0]), torch.tensor([50, 51, 52])
-        assert step.draw(draws) == sample(logits, temperatures, seeds, torch.stack(every)).tolist()
+        assert step.draw(draws).tokens() == sample(logits, temperatures, seeds, torch.stack(every)).tolist()
+
+
+def test_a_step_begins_before_the_tokens_of_the_last_are_read(
+    fused: FusedTransformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device reads them where they were drawn; the last tokens of a request have nothing behind them."""
+    events: list[str] = []
+    read, tokens = DecodeStep.read, Drawn.tokens
+
+    def reads(self: DecodeStep, parts: Sequence[Part], *, drawn: bool = False) -> None:
+        events.append("drawn" if drawn else "read")
+        read(self, parts, drawn=drawn)
+
+    def told(self: Drawn) -> list[int]:
+        events.append("told")
+        return tokens(self)
+
+    monkeypatch.setattr(DecodeStep, "read", reads)
+    monkeypatch.setattr(Drawn, "tokens", told)
+    served(fused, asked(5, 5), asked(9, 5))
+    assert events == ["read", "drawn", "told", "drawn", "told", "drawn", "told", "told"]
+
+
+@pytest.mark.parametrize("length", [20, 62, 125])
+def test_what_was_begun_behind_a_stop_changes_nothing(
+    length: int, model: Transformer, fused: FusedTransformer
+) -> None:
+    """The others go on, and so does a prompt that continues what was stopped, from its cache."""
+    tokens = served(model, asked(length, 8))[0]
+    stop, first = tokens[5], prompt(length, seed=length)
+    longer = [*first, *tokens[: tokens.index(stop) + 1], 7, 8]
+    results = []
+    for either in (model, fused):
+        scheduler = Scheduler(either, paged(either))
+        stopped, other = Request(first, GREEDY, (stop,), 90), asked(40, 30)
+        again = Request(longer, GREEDY, (), 70)
+        scheduler.add(stopped)
+        scheduler.add(other)
+        while not stopped.ended:
+            scheduler.step()
+        scheduler.add(again)
+        while not (other.ended and again.ended):
+            scheduler.step()
+        results.append([request.collect() for request in (stopped, other, again)])
+    assert results[0] == results[1]
 
 
 def test_in_triton(
