@@ -3,6 +3,8 @@
 import argparse
 import json
 import sys
+from collections.abc import Collection
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,7 +22,14 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**given)
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see --help)")
+        unknown = next((word for word in message.split() if word.startswith("--")), "")
+        raise UsageError(f"{message}{did_you_mean(unknown, self._option_string_actions)} (see --help)")
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """A question to end an error with, where a known name is spelled nearly like an unknown one."""
+    near = [] if name in known else get_close_matches(name, known, n=1, cutoff=0.7)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def read_text(file: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from harmony.agent.output import Format
 from harmony.agent.shell import SHELLS
-from harmony.command_line import Parser, read_schema
+from harmony.command_line import Parser, did_you_mean, read_schema
 from harmony.errors import UsageError
 from harmony.runtime.generation import SamplingParams
 from harmony.tools import browser
@@ -190,7 +190,8 @@ def _pages(options: argparse.Namespace) -> "browser.Backend":
 
 def _function(name: str) -> Tool:
     if ":" not in name:
-        raise UsageError(f"there is no tool {name!r}: use python, browser, none, or module:function")
+        hint = did_you_mean(name, ("python", "browser", "none"))
+        raise UsageError(f"there is no tool {name!r}: use python, browser, none, or module:function{hint}")
     found = _imported("--tools", name)
     if isinstance(found, BuiltinTool | CallableTool):
         return found
@@ -204,13 +205,15 @@ def _imported(option: str, name: str) -> Any:
     module, _, attribute = name.partition(":")
     sys.path.insert(0, "")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        found = importlib.import_module(module)
     except (ImportError, ValueError) as error:
         raise UsageError(f"{option} {name}: {error}; use module:name") from None
-    except AttributeError:
-        raise UsageError(f"{option} {name}: module {module!r} has no {attribute!r}") from None
     finally:
         sys.path.remove("")
+    if not hasattr(found, attribute):
+        hint = did_you_mean(attribute, dir(found))
+        raise UsageError(f"{option} {name}: module {module!r} has no {attribute!r}{hint}")
+    return getattr(found, attribute)
 
 
 def _positive(text: str) -> int:
