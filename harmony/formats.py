@@ -142,6 +142,7 @@ class Lark:
 
 
 AnswerFormat = JsonSchema | Regex | Choices | Lark
+"""What the answer of a turn can be held to."""
 
 
 def quoted(text: str) -> str:

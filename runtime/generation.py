@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from harmony.runtime.constraint import Constraint
 
 FinishReason = Literal["stop", "length"]
+"""Why a generation ended: with a stop token, or at its limit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,3 +61,4 @@ class ClosableTool(Protocol):
 
 
 Tool = BuiltinTool | CallableTool
+"""What a model can call: a tool that it was trained with, or a function."""

@@ -20,6 +20,7 @@ StopReason = Literal[
     "monitor",
     "hook",
 ]
+"""Why a run ended: with an answer, at one of its limits, or by whom it was stopped or asked to wait."""
 
 
 class Usage(BaseModel):
@@ -147,3 +148,4 @@ Event = Annotated[
     | RunFinished,
     Field(discriminator="type"),
 ]
+"""What a run tells while it goes on; `type` says which it is."""

@@ -30,6 +30,7 @@ from harmony.errors import SandboxUnavailableError
 from harmony.tools.python.workspace import Workspace
 
 BackendName = Literal["bubblewrap", "landlock", "gvisor", "docker", "unconfined"]
+"""What can confine a session of python; "unconfined" is nothing."""
 
 _LIBRARIES = (
     "/lib",
@@ -187,6 +188,7 @@ BACKENDS: dict[BackendName, Callable[[Workspace, Limits, tuple[str, ...]], Launc
     "docker": docker,
     "unconfined": unconfined,
 }
+"""How each of them starts a session."""
 
 
 def _make_image(program: str) -> None:
