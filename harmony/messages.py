@@ -100,6 +100,7 @@ class ChannelConfig(_Model):
 
     @classmethod
     def require_channels(cls, channels: list[str]) -> Self:
+        """Every message has to name one of these channels."""
         return cls(valid_channels=channels, channel_required=True)
 
 
@@ -159,32 +160,40 @@ class SystemContent(_ToolHoldingContent):
     type: Literal["system_content"] = Field(default="system_content", repr=False)
 
     def with_model_identity(self, model_identity: str) -> Self:
+        """Say who the model is; changes this content, as every `with_` does, and returns it."""
         self.model_identity = model_identity
         return self
 
     def with_reasoning_effort(self, reasoning_effort: ReasoningEffort) -> Self:
+        """Say how long to think."""
         self.reasoning_effort = reasoning_effort
         return self
 
     def with_conversation_start_date(self, conversation_start_date: str) -> Self:
+        """Say what day it is, as in 2025-06-28."""
         self.conversation_start_date = conversation_start_date
         return self
 
     def with_knowledge_cutoff(self, knowledge_cutoff: str) -> Self:
+        """Say up to when the model knows, as in 2024-06."""
         self.knowledge_cutoff = knowledge_cutoff
         return self
 
     def with_channel_config(self, channel_config: ChannelConfig) -> Self:
+        """Say which channels there are."""
         self.channel_config = channel_config
         return self
 
     def with_required_channels(self, channels: list[str]) -> Self:
+        """Every message has to name one of these channels."""
         return self.with_channel_config(ChannelConfig.require_channels(channels))
 
     def with_browser_tool(self) -> Self:
+        """Offer the browser that the model was trained with."""
         return self.with_tools(ToolNamespaceConfig.browser())
 
     def with_python_tool(self) -> Self:
+        """Offer the python session that the model was trained with."""
         return self.with_tools(ToolNamespaceConfig.python())
 
 
@@ -196,6 +205,7 @@ class DeveloperContent(_ToolHoldingContent):
     type: Literal["developer_content"] = Field(default="developer_content", repr=False)
 
     def with_instructions(self, instructions: str) -> Self:
+        """Say what the model is to do; changes this content and returns it."""
         self.instructions = instructions
         return self
 
@@ -255,29 +265,36 @@ class Message(_Model):
 
     @classmethod
     def from_author_and_content(cls, author: Author, content: str | AnyContent) -> Self:
+        """A message of one content; text becomes a `TextContent`."""
         return cls(author=author, content=[_as_content(content)])
 
     @classmethod
     def from_role_and_content(cls, role: Role, content: str | AnyContent) -> Self:
+        """A message of one content, by a nameless author; text becomes a `TextContent`."""
         return cls.from_author_and_content(Author(role=role), content)
 
     @classmethod
     def from_role_and_contents(cls, role: Role, contents: Sequence[AnyContent]) -> Self:
+        """A message of several contents, by a nameless author."""
         return cls(author=Author(role=role), content=list(contents))
 
     def adding_content(self, content: str | AnyContent) -> Self:
+        """Add content at the end; changes this message and returns it."""
         self.content.append(_as_content(content))
         return self
 
     def with_channel(self, channel: str) -> Self:
+        """Put it on a channel; changes this message, as every `with_` does, and returns it."""
         self.channel = channel
         return self
 
     def with_recipient(self, recipient: str) -> Self:
+        """Say whom it is for."""
         self.recipient = recipient
         return self
 
     def with_content_type(self, content_type: str) -> Self:
+        """Say what its content is, as in `<|constrain|>json`."""
         self.content_type = content_type
         return self
 
@@ -318,6 +335,7 @@ class Conversation(_Model):
 
     @classmethod
     def from_messages(cls, messages: Sequence[Message]) -> Self:
+        """A conversation of these messages, in their order."""
         return cls(messages=list(messages))
 
     def __iter__(self) -> Iterator[Message]:  # type: ignore[override]  # pydantic iterates over fields
