@@ -18,6 +18,14 @@ Json = Mapping[str, Any]
 Ask = Callable[[str, Json], Awaitable[Json]]
 
 
+class ResumeError(Exception):
+    """A stream cannot go on: its next `count` tokens have to be asked for as a whole, 0 for as a stream."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.count = count
+
+
 class Dialect(Protocol):
     """A server's protocol, with the model that it serves."""
 
@@ -30,6 +38,10 @@ class Dialect(Protocol):
     @property
     def path(self) -> str: ...
 
+    @property
+    def ends_at_stop(self) -> bool:
+        """Whether the server ends its answer after a stop token; else it is left."""
+
     def body(
         self,
         prompt: Sequence[int],
@@ -41,7 +53,10 @@ class Dialect(Protocol):
         """The JSON that asks for at most `limit` tokens, streamed; `bias` is added to logits by token."""
 
     async def tokens(self, event: Json, received: int, ask: Ask) -> list[GeneratedToken]:
-        """The new tokens of one event, after `received` earlier ones; `ask` posts to another path."""
+        """The new tokens of one event, after `received` earlier ones; `ask` posts to another path.
+
+        Raises ResumeError where the server has to be asked again, from after those tokens.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +66,7 @@ class Vllm:
     name: str
     context_length: int | None
     path: str = "/v1/completions"
+    ends_at_stop: bool = True
 
     @classmethod
     def of(cls, models: Json, wanted: str | None) -> "Vllm":
@@ -109,6 +125,7 @@ class Sglang:
     name: str
     context_length: int | None
     path: str = "/generate"
+    ends_at_stop: bool = False
 
     @classmethod
     def of(cls, models: Json, wanted: str | None) -> "Sglang | None":
@@ -178,6 +195,7 @@ class LlamaCpp:
     name: str
     context_length: int | None
     path: str = "/completion"
+    ends_at_stop: bool = True
 
     @classmethod
     def of(cls, props: Json) -> "LlamaCpp":
@@ -212,36 +230,28 @@ class LlamaCpp:
         }
 
     async def tokens(self, event: Json, received: int, ask: Ask) -> list[GeneratedToken]:
-        if event.get("stop"):
-            return []
-        ids = event.get("tokens")
+        """No event tells of a token that ends inside a character; that of the whole one has its last id."""
+        ids, missing = list(event.get("tokens", ())), event["tokens_predicted"] - received
+        if not ids and event["stop"]:
+            raise ResumeError(missing)
         if not ids:
             raise EngineError("the server gives no token ids back; use a llama.cpp that knows return_tokens")
-        swallowed = await self._swallowed(event, received, ask)
         cached = event.get("timings", {}).get("cache_n", 0)
         scored = [_scored(entry, cached) for entry in event.get("completion_probabilities", [])]
         known = scored or [GeneratedToken(token, cached_tokens=cached) for token in ids]
-        return [GeneratedToken(token, cached_tokens=cached) for token in swallowed] + known
+        if missing == len(ids) or event["content"].isascii():
+            return known
+        pieces = await self._pieces(event["content"], ask)
+        if pieces != ids and (len(pieces) != missing or pieces[-len(ids) :] != ids):
+            raise ResumeError(missing)
+        return [GeneratedToken(token, cached_tokens=cached) for token in pieces[: -len(ids)]] + known
 
-    async def _swallowed(self, event: Json, received: int, ask: Ask) -> list[int]:
-        """The ids that this event should have brought besides its own.
-
-        The server sends no event for a token that ends inside a character; the next one then brings the
-        character's text but only its own id. The text tells the others, for what is left of it is their
-        bytes.
-        """
-        ids = list(event["tokens"])
-        text = str(event["content"])
-        if event["tokens_predicted"] <= received + len(ids) or text.isascii():
+    async def _pieces(self, text: str, ask: Ask) -> list[int]:
+        """The tokens of a text, none of one that is broken; they are taken for those that were sampled."""
+        if "\ufffd" in text:
             return []
         answer = await ask("/tokenize", {"content": text, "add_special": False, "parse_special": False})
-        pieces = [int(piece) for piece in answer["tokens"]]
-        if pieces[-len(ids) :] != ids:
-            raise EngineError(
-                f"llama.cpp left out the first tokens of {text!r}, which its stream cannot express; "
-                "ask again, or use vLLM"
-            )
-        return pieces[: -len(ids)]
+        return list(answer["tokens"])
 
 
 def _listed(models: Json, wanted: str | None) -> tuple[str, int | None]:

@@ -61,7 +61,7 @@ class LlamaCpp:
 def write_gguf(file: Path, config: ModelConfig) -> None:
     """Write random weights: experts in MXFP4, other matrices in Q8_0, vectors in float32."""
     listed = list(_tensors(config))
-    fields = [_field(key, value) for key, value in _metadata(config).items()]
+    fields = [_field(key, value) for key, value in metadata(config).items()]
     header = struct.pack("<4sIQQ", b"GGUF", 3, len(listed), len(fields)) + b"".join(fields)
     offset = 0
     for name, shape, kind in listed:
@@ -97,7 +97,8 @@ def _tensors(config: ModelConfig) -> Iterator[tuple[str, Shape, int]]:
             yield f"{block}.ffn_{name}_exps.bias", (experts, rows), F32
 
 
-def _metadata(config: ModelConfig) -> dict[str, int | float | str]:
+def metadata(config: ModelConfig) -> dict[str, int | float | str]:
+    """What a GGUF file says of a model of this shape; it has no tokenizer."""
     ours: dict[str, int | float | str] = {
         "context_length": config.max_context_length,
         "embedding_length": config.hidden_size,

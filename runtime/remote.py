@@ -1,19 +1,23 @@
 """A TokenEngine on a server that takes token ids and gives token ids back."""
 
+import asyncio
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Collection, Mapping, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import httpx
 
 from harmony.errors import ContextLengthError, EngineError
-from harmony.runtime.dialects import Dialect, Json, LlamaCpp, Sglang, Vllm
+from harmony.runtime.connections import KEPT, Connections
+from harmony.runtime.dialects import Dialect, Json, LlamaCpp, ResumeError, Sglang, Vllm
 from harmony.runtime.generation import FinishReason, GeneratedToken, SamplingParams
 
 if TYPE_CHECKING:
     from harmony.runtime.constraint import Constraint
+
+_FAREWELL_SECONDS: Final = 1.0
 
 
 class RemoteEngine:
@@ -22,9 +26,9 @@ class RemoteEngine:
     `url` is the server's root, with or without /v1; `model` chooses among several that one serves;
     `api_key` is sent as a bearer token; `context_length` None asks the server. `timeout` is the longest
     silence in seconds, the reading of a long prompt included; `vocab_size` is that of gpt-oss, the ids that
-    logits have. Nothing is retried once a request is on its way, and no connection is kept between
-    generations. The constructor asks the server what it is, and raises EngineError when it cannot be
-    reached or is none of them.
+    logits have. Generations of one event loop share its connections, which end with the loop. A request
+    is sent again only when its connection broke before the answer began, and once. The constructor asks
+    the server what it is, and raises EngineError when it cannot be reached or is none of them.
     """
 
     def __init__(
@@ -41,6 +45,7 @@ class RemoteEngine:
         self._vocab_size = vocab_size
         self._timeout = httpx.Timeout(timeout, connect=min(timeout, 10.0))
         self._tls = httpx.create_ssl_context()  # once, since it reads all certificates: 30 ms
+        self._connections = Connections(self._client)
         self._dialect = self._detect(model)
         length = context_length or self._dialect.context_length
         if length is None:
@@ -101,30 +106,72 @@ class RemoteEngine:
         stop: Collection[int],
         bias: Mapping[int, float],
     ) -> AsyncGenerator[GeneratedToken]:
-        """The tokens of one request, which has a limit."""
+        """The tokens of one generation, which has a limit; most take one request."""
         limit = sampling.max_tokens or 1
-        body = self._dialect.body(prompt, sampling, stop, limit, bias)
+        written: list[int] = []
+        whole = 0  # tokens that no stream can express
+        while True:
+            seed = None if sampling.seed is None else sampling.seed + len(written)
+            asked = replace(sampling, max_tokens=whole or limit - len(written), seed=seed)
+            request = self._request([*prompt, *written], asked, stop, bias, streams=not whole)
+            whole = 0
+            try:
+                async with aclosing(request):
+                    async for token in request:
+                        written.append(token.token)
+                        is_last = token.finish_reason == "stop" or len(written) == limit
+                        yield (
+                            token
+                            if is_last or not token.finish_reason
+                            else replace(token, finish_reason=None)
+                        )
+                        if is_last:
+                            return
+            except ResumeError as error:
+                whole = error.count
+
+    async def _request(
+        self,
+        prompt: Sequence[int],
+        sampling: SamplingParams,
+        stop: Collection[int],
+        bias: Mapping[int, float],
+        *,
+        streams: bool,
+    ) -> AsyncGenerator[GeneratedToken]:
+        """The tokens of one request. Raises ResumeError where another has to go on."""
+        limit = sampling.max_tokens or 1
+        body = {**self._dialect.body(prompt, sampling, stop, limit, bias), "stream": streams}
         received = 0
         try:
-            async with self._client() as client:
-                async for event in _events(client, self._dialect.path, body):
+            async with (
+                self._connections.borrow() as client,
+                aclosing(_events(client, self._dialect.path, body)) as events,
+            ):
+                async for event in events:
                     for token in await self._tokens(client, event, received):
                         received += 1
-                        reason: FinishReason | None = (
-                            "stop" if token.token in stop else "length" if received == limit else None
-                        )
-                        yield replace(_trimmed(token, sampling), finish_reason=reason)
+                        reason: FinishReason | None = None
+                        if token.token in stop:
+                            reason = "stop"
+                        elif received == limit:
+                            reason = "length"
+                        if reason == "length" or (reason and self._dialect.ends_at_stop):
+                            await _hear_out(events)
+                        yield _told(token, sampling, reason)
                         if reason is not None:
                             return
         except httpx.HTTPError as error:
             raise self._failed(error) from error
-        raise EngineError(
-            f"{self._url} broke off after {received} tokens, before a stop token or the limit of {limit}; "
-            "look at the server's log and ask again"
-        )
+        if streams:
+            raise EngineError(
+                f"{self._url} broke off after {received} tokens, before a stop token or the limit of "
+                f"{limit}; look at the server's log and ask again"
+            )
 
     async def aclose(self) -> None:
-        """Nothing is held between generations."""
+        """Close the connections of this event loop; a later generation opens new ones."""
+        await self._connections.aclose()
 
     def _detect(self, model: str | None) -> Dialect:
         try:
@@ -160,7 +207,11 @@ class RemoteEngine:
 
     def _client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(
-            base_url=self._url, headers=self._headers, timeout=self._timeout, verify=self._tls
+            base_url=self._url,
+            headers=self._headers,
+            timeout=self._timeout,
+            verify=self._tls,
+            limits=KEPT,
         )
 
     def _failed(self, error: httpx.HTTPError) -> EngineError:
@@ -168,14 +219,37 @@ class RemoteEngine:
         return EngineError(f"{self._url} failed ({reason}); check that the server runs at this address")
 
 
-async def _events(client: httpx.AsyncClient, path: str, body: Json) -> AsyncIterator[Json]:
-    """The JSON objects of a stream of server-sent events."""
-    async with client.stream("POST", path, json=body) as response:
+async def _events(client: httpx.AsyncClient, path: str, body: Json) -> AsyncGenerator[Json]:
+    """The JSON objects of a stream of server-sent events, or the one that is not streamed."""
+    async with aclosing(await _answer(client, path, body)) as response:
         await _raise_for_status(response)
+        if not body["stream"]:
+            yield _event((await response.aread()).decode("utf-8", "replace"))
+            return
         async for line in response.aiter_lines():
             kind, _, data = line.partition(":")
             if kind in ("data", "error") and data.strip() not in ("", "[DONE]"):
                 yield _event(data)
+
+
+async def _answer(client: httpx.AsyncClient, path: str, body: Json) -> httpx.Response:
+    """The beginning of an answer. A kept connection may be closed by the server as the request comes."""
+    request = client.build_request("POST", path, json=body)
+    try:
+        return await client.send(request, stream=True)
+    except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+        return await client.send(request, stream=True)
+
+
+async def _hear_out(events: AsyncGenerator[Json]) -> None:
+    """Read what a server says after the last token, so that its connection can be used again.
+
+    That is one event at most, and it changes nothing; a server that goes on loses its connection.
+    """
+    with suppress(TimeoutError, httpx.HTTPError, EngineError):
+        async with asyncio.timeout(_FAREWELL_SECONDS):
+            await anext(events, None)
+            await anext(events, None)
 
 
 def _event(data: str) -> Json:
@@ -214,6 +288,9 @@ def _object(response: httpx.Response) -> Json:
     return found if isinstance(found, dict) else {}
 
 
-def _trimmed(token: GeneratedToken, sampling: SamplingParams) -> GeneratedToken:
-    """Servers report the sampled token among the most likely ones; keep as many as were asked for."""
-    return replace(token, top_logprobs=token.top_logprobs[: sampling.logprobs or 0])
+def _told(token: GeneratedToken, sampling: SamplingParams, reason: FinishReason | None) -> GeneratedToken:
+    """A token with as many of the most likely as were asked for; servers count the sampled one as one."""
+    most = sampling.logprobs or 0
+    if reason is None and len(token.top_logprobs) <= most:
+        return token
+    return replace(token, finish_reason=reason, top_logprobs=token.top_logprobs[:most])

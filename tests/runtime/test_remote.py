@@ -1,17 +1,26 @@
 """RemoteEngine against local HTTP servers that speak as vLLM, SGLang and llama.cpp do."""
 
 import asyncio
+import gc
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
+from scripted import Scripted
+from served import listening
+from starlette.types import Receive, Scope, Send
 from stub_server import serve, sse
 
 from harmony.errors import ContextLengthError, EngineError
 from harmony.runtime.generation import GeneratedToken, SamplingParams, TokenLogprob
 from harmony.runtime.remote import RemoteEngine
+from harmony.server import Limits, create_app
+from harmony.vocabulary import RETURN
 
 Answer = Callable[[dict[str, Any]], Iterator[str] | tuple[int, Any]]
 PROMPT = [1, 2, 3]
@@ -103,11 +112,22 @@ def llama_event(ids: list[int], predicted: int, body: dict[str, Any], content: s
     return sse(event)
 
 
+def llama_end(predicted: int, stop_type: str) -> str:
+    """The last event, which brings no token."""
+    about = {"tokens_predicted": predicted, "stop_type": stop_type, "timings": {"cache_n": 2}}
+    return sse({"index": 0, "content": "", "tokens": [], "stop": True, **about})
+
+
+def llama_whole(ids: list[int]) -> tuple[int, dict[str, Any]]:
+    """What llama.cpp answers without a stream."""
+    return 200, {"content": "…", "tokens": ids, "stop": True, "tokens_predicted": len(ids)}
+
+
 def llama_events(body: dict[str, Any]) -> Iterator[str]:
     script = [10, 11, 12, 13, 14, 15, STOP][: body["n_predict"]]
     for count, token in enumerate(script, 1):
         yield llama_event([token], count, body)
-    yield sse({"index": 0, "content": "", "tokens": [], "stop": True, "stop_type": "eos"})
+    yield llama_end(len(script), "eos")
 
 
 LLAMA = {"/props": (200, PROPS), "/completion": llama_events}
@@ -326,15 +346,58 @@ def test_several_tokens_at_once_are_not_swallowed() -> None:
         assert [t.token for t in run(RemoteEngine(server.url))] == [10, 11, STOP]
 
 
-def test_swallowed_tokens_that_cannot_be_told() -> None:
-    """Where the text does not lead back to the sampled id, the generation fails rather than lies."""
+@pytest.mark.parametrize(
+    ("content", "pieces"),
+    [("🦙", [5, 6]), ("🦙", [21, 22]), ("�", [20, 22])],
+    ids=["others", "fewer", "broken"],
+)
+def test_swallowed_tokens_that_the_text_does_not_tell(content: str, pieces: list[int]) -> None:
+    """They are asked for as a whole, after those that came before, and the stream goes on after them."""
+
+    def events(body: dict[str, Any]) -> Iterator[str] | tuple[int, Any]:
+        if not body["stream"]:
+            return llama_whole([20, 21, 22])
+        if body["prompt"] == PROMPT:
+            return iter([llama_event([10], 1, body), llama_event([22], 4, body, content=content)])
+        return iter([llama_event([11], 1, body), llama_event([STOP], 2, body)])
+
+    answers = {**LLAMA, "/completion": events, "/tokenize": (200, {"tokens": pieces})}
+    with serve(answers) as server:
+        tokens = run(RemoteEngine(server.url), SamplingParams(seed=5, max_tokens=9))
+        asked = [body for path, body in server.requests if path == "/completion"]
+    assert [t.token for t in tokens] == [10, 20, 21, 22, 11, STOP]
+    assert [t.finish_reason for t in tokens] == [None] * 5 + ["stop"]
+    about = [(body["prompt"], body["stream"], body["n_predict"], body["seed"]) for body in asked]
+    assert about == [
+        (PROMPT, True, 9, 5),
+        ([*PROMPT, 10], False, 3, 6),
+        ([*PROMPT, 10, 20, 21, 22], True, 5, 9),
+    ]
+
+
+def test_a_limit_that_swallows_the_last_tokens() -> None:
+    """The end of the stream tells that some are missing; they are asked for as a whole."""
+
+    def events(body: dict[str, Any]) -> Iterator[str] | tuple[int, Any]:
+        if not body["stream"]:
+            return llama_whole([20, 21])
+        return iter([llama_event([10], 1, body), llama_end(3, "limit")])
+
+    with serve({**LLAMA, "/completion": events}) as server:
+        tokens = run(RemoteEngine(server.url), SamplingParams(max_tokens=3))
+    assert [(t.token, t.finish_reason) for t in tokens] == [(10, None), (20, None), (21, "length")]
+
+
+def test_llama_cpp_ends_where_the_caller_does_not() -> None:
+    """At an end token of the model's that is no stop token here, it is asked to go on."""
 
     def events(body: dict[str, Any]) -> Iterator[str]:
-        yield llama_event([22], 2, body, content="🦙")
+        if body["prompt"] == PROMPT:
+            return iter([llama_event([77], 1, body), llama_end(1, "eos")])
+        return iter([llama_event([STOP], 1, body)])
 
-    answers = {**LLAMA, "/completion": events, "/tokenize": (200, {"tokens": [5, 6]})}
-    with serve(answers) as server, pytest.raises(EngineError, match="left out"):
-        run(RemoteEngine(server.url))
+    with serve({**LLAMA, "/completion": events}) as server:
+        assert [t.token for t in run(RemoteEngine(server.url))] == [77, STOP]
 
 
 def test_no_ids_back() -> None:
@@ -480,3 +543,130 @@ def test_closing_the_generator_closes_the_connection() -> None:
     with serve({**LLAMA, "/completion": endless}) as server:
         asyncio.run(main(RemoteEngine(server.url)))
         assert server.gone.wait(5)
+
+
+class Counted:
+    """A server of ours that counts the connections on which requests came."""
+
+    def __init__(self, *turns: str) -> None:
+        self.app = create_app(Scripted(*turns), limits=Limits(requests=1000))
+        self.connections: list[tuple[str, int]] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == "/v1/completions":
+            self.connections.append(scope["client"])
+        await self.app(scope, receive, send)
+
+
+TURN = "<|channel|>final<|message|>It is 42.<|return|>"
+
+
+async def turns(engine: RemoteEngine, count: int) -> None:
+    for _ in range(count):
+        tokens = [token async for token in engine.generate(PROMPT, SamplingParams(), stop={RETURN})]
+        assert tokens[-1].token == RETURN
+
+
+def test_turns_share_a_connection() -> None:
+    """One after the other, at a real server: the first connection serves them all."""
+    app = Counted(*[TURN] * 20)
+    with listening(app) as url:
+        asyncio.run(turns(RemoteEngine(url), 20))
+    assert len(app.connections) == 20
+    assert len(set(app.connections)) == 1
+
+
+def test_hundreds_at_once_have_a_connection_each() -> None:
+    """200 loops of three turns each, from one process: none waits for another, or opens a second one."""
+    app = Counted(*[TURN] * 600)
+
+    async def all_at_once(engine: RemoteEngine) -> None:
+        await asyncio.gather(*(turns(engine, 3) for _ in range(200)))
+
+    with listening(app) as url:
+        asyncio.run(all_at_once(RemoteEngine(url)))
+    assert len(app.connections) == 600
+    assert len(set(app.connections)) <= 200
+
+
+def test_connections_end_with_their_event_loop() -> None:
+    """An engine serves one loop after another, and leaves no socket open, which would be a warning."""
+    app = Counted(*[TURN] * 2)
+    with listening(app) as url:
+        engine = RemoteEngine(url)
+        for _ in range(2):
+            asyncio.run(turns(engine, 1))
+            gc.collect()
+    assert len(set(app.connections)) == 2
+
+
+def test_closing_an_engine_closes_its_connections() -> None:
+    """And it can be used again."""
+    app = Counted(*[TURN] * 2)
+
+    async def close_between(engine: RemoteEngine) -> None:
+        await turns(engine, 1)
+        await engine.aclose()
+        await turns(engine, 1)
+        await engine.aclose()
+
+    with listening(app) as url:
+        asyncio.run(close_between(RemoteEngine(url)))
+    assert len(set(app.connections)) == 2
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["a kept connection", "every connection"])
+def test_a_connection_that_breaks_before_the_answer(kept: bool) -> None:
+    """The request is sent once more, on a new connection, since nothing was sampled."""
+    heard: list[str] = []
+    body = vllm_chunk([10, STOP], {"logprobs": None}).encode()
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: %d\r\n\r\n" % len(body)
+
+    def talk(connection: socket.socket) -> None:
+        with connection, connection.makefile("rb") as lines:
+            for number in range(2):
+                asked = [*iter(lines.readline, b"\r\n")] if lines.peek(1) else []
+                if not asked:
+                    return
+                heard.append(asked[0].decode())
+                length = next(
+                    int(line.split()[1]) for line in asked if line.lower().startswith(b"content-length")
+                )
+                lines.read(length)
+                if number == 1 or not kept:
+                    return
+                connection.sendall(head + body)
+
+    async def twice(engine: RemoteEngine) -> None:
+        for _ in range(2):
+            async for _ in engine.generate(PROMPT, SamplingParams(), stop={STOP}):
+                pass
+
+    with serve(VLLM) as server, accepting(talk) as url:
+        engine = RemoteEngine(server.url)
+        engine._url = url
+        if kept:
+            asyncio.run(twice(engine))
+        else:
+            with pytest.raises(EngineError, match="check that the server runs"):
+                asyncio.run(twice(engine))
+    assert len(heard) == (3 if kept else 2)
+
+
+@contextmanager
+def accepting(talk: Callable[[socket.socket], None]) -> Iterator[str]:
+    """The URL of a server that lets `talk` have every connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            with suppress(OSError):
+                while True:
+                    threading.Thread(target=talk, args=(listener.accept()[0],), daemon=True).start()
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()

@@ -1,6 +1,7 @@
 """Our server on a local port, for real clients."""
 
 import asyncio
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -40,6 +41,7 @@ def listening(app: Starlette) -> Iterator[str]:
 
     async def serve() -> None:
         sockets = [config.bind_socket()]
+        sockets[0].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as uvicorn's own have it
         server.port = sockets[0].getsockname()[1]  # type: ignore[attr-defined]
         serving = asyncio.create_task(server.serve(sockets))
         while not server.started and not serving.done():
