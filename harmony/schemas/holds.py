@@ -20,6 +20,7 @@ from harmony.schemas.unevaluated import evaluated_items, evaluated_names
 from harmony.schemas.values import (
     are_countable,
     arrangements,
+    by_name,
     is_spellable,
     longest_array,
     names_pattern,
@@ -27,6 +28,8 @@ from harmony.schemas.values import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from harmony.schemas.node import Node
 
 Rewrite = Callable[["Node", Any], Mask]
@@ -149,11 +152,23 @@ def properties(node: Node, value: Any) -> Mask:
 
 
 def pattern_properties(node: Node, value: Any) -> Mask:
-    """Pattern by pattern, a mask holds where its schema does, if all patterns have a portable form."""
-    portable = {in_mask(name): node.inner(part).holds() for name, part in value.items()}
-    if None in portable or len(portable) < len(value):
+    """Pattern by pattern, a mask holds where its schema does; one that few names match stands for those.
+
+    Patterns that match the same name would be refused by the compiler, which takes them beside a property;
+    and where properties leave a pattern no name, it takes a comma after which nothing can come.
+    """
+    names, patterns = by_name(value)
+    portable = {in_mask(name): node.inner(value[name]).holds() for name in patterns}
+    if None in portable or len(portable) < len(patterns):
         return node.miss("patternProperties")
-    return {"patternProperties": portable}
+    if not names:
+        return {"patternProperties": portable}
+    own = node.keywords.get("properties", {}) if node.relaxation.sees(node, "properties") else {}
+    members = {name: node.inner(part).holds() for name, part in own.items()}
+    for name, matching in names.items():
+        parts = [node.inner(value[pattern]).holds() for pattern in matching]
+        members[name] = all_of((members.get(name, True), *parts))
+    return {"properties": members} | ({"patternProperties": portable} if portable else {})
 
 
 def additional_properties(node: Node, value: Any) -> Mask:
@@ -195,15 +210,24 @@ def property_names(node: Node, value: Any) -> Mask:
     patterns = names_pattern(node.inner(value))
     if patterns is None:
         return node.miss("propertyNames")
-    return all_of({"patternProperties": {name: True}, "additionalProperties": False} for name in patterns)
+    return all_of(_only_names([name]) for name in patterns)
+
+
+def _only_names(patterns: Collection[str]) -> Mask:
+    """Objects of whose properties each has a name that some pattern matches."""
+    names, others = by_name(patterns)
+    mask = {"properties": dict.fromkeys(names, True), "patternProperties": dict.fromkeys(others, True)}
+    return {keyword: value for keyword, value in mask.items() if value} | {"additionalProperties": False}
 
 
 def _closed(node: Node) -> tuple[list[str], list[str]] | None:
     """The required and the optional properties of a node that allows no others."""
     keywords = node.keywords
-    if keywords.get("additionalProperties") is not False or keywords.get("patternProperties"):
+    names, others = by_name(keywords.get("patternProperties", {}))
+    if keywords.get("additionalProperties") is not False or others:
         return None
-    named, required = keywords.get("properties", {}), keywords.get("required", [])
+    named = dict.fromkeys(names, True) | keywords.get("properties", {})
+    required = keywords.get("required", [])
     optional = [name for name, part in named.items() if part is not False and name not in required]
     return list(dict.fromkeys(required)), optional
 
@@ -311,11 +335,12 @@ def unevaluated_properties(node: Node, value: Any) -> Mask:
         return node.miss("unevaluatedProperties")
     if evaluated.all:
         return True
-    patterns = [in_mask(name) for name in evaluated.patterns]
+    names, others = by_name(evaluated.patterns)
+    patterns = [in_mask(name) for name in others]
     if None in patterns:
         return node.miss("unevaluatedProperties")
     return {
-        "properties": dict.fromkeys(evaluated.names, True),
+        "properties": dict.fromkeys((*evaluated.names, *names), True),
         "patternProperties": dict.fromkeys(patterns, True),
         "additionalProperties": node.inner(value).holds(),
     }

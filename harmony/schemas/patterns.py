@@ -4,7 +4,7 @@ What ECMA-262, Python's `re` and the regex engine of the mask agree on is kept: 
 alternatives, repetitions, `^` at the beginning and `$` at the very end; `\\d` and `\\w` are ASCII, `.` is
 all but a line feed. Each class is written out, and what the JSON of the mask cannot spell (control characters
 that have no short escape) is left out of it there. Look-around, backreferences, word boundaries and flags
-have no portable form.
+have no portable form, but for texts that a look-ahead bars from what repeats one class.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from __future__ import annotations
 import re
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from unicodedata import category
+
+from harmony.schemas.finite import spelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -69,6 +71,10 @@ _PIECE: Final = re.compile(
     r"|(?P<character>[^\\()\[*+?])",
     re.DOTALL,
 )
+_LOOKING_AHEAD: Final = "^(?!"
+_MOST_BARRED: Final = 1_000
+"""The most texts that a look-ahead may bar beside those that it lists."""
+
 _MEMBER: Final = re.compile(rf"({_ESCAPE})|(.)", re.DOTALL)
 
 
@@ -118,27 +124,25 @@ def one_of(texts: Sequence[str]) -> str:
 
 
 def none_of(texts: Sequence[str]) -> str:
-    """All strings but these: at some character they leave the tree of the texts, or end where none does."""
-    tree: dict[str, object] = {}
-    for text in texts:
-        node = tree
-        for character in text:
-            node = node.setdefault(character, {})  # type: ignore[assignment]
-        node[""] = {}
-    return exactly(_outside(tree))
+    """All strings but these."""
+    listed = "|".join("".join(map(_escaped, map(ord, text))) for text in texts)
+    return rf"^(?!(?:{listed})$)[\s\S]*$" if texts else r"[\s\S]*"
 
 
-def _outside(tree: dict[str, object]) -> str:
-    branches = [] if "" in tree else [""]
-    onward = {character: node for character, node in tree.items() if character}
-    listed = "".join(_escaped(ord(character)) for character in onward)
-    branches.append(rf"[^{listed}][\s\S]*" if onward else r"[\s\S]+")
-    branches += [f"{_escaped(ord(character))}{_outside(node)}" for character, node in onward.items()]  # type: ignore[arg-type]
-    return f"(?:{'|'.join(branches)})"
+def texts_of(pattern: str, most: int) -> list[str] | None:
+    """The strings that an expression matches, or None where they are not whole, or more than `most`.
+
+    >>> texts_of("^(?:red|blue)$", 4)
+    ['blue', 'red']
+    """
+    pieces = _portable(pattern)
+    return None if pieces is None else spelled(pieces, most)
 
 
 def _portable(pattern: str) -> list[str | Ranges] | None:
     """The pieces of an expression, with every class and character as ranges of code points."""
+    if pattern.startswith(_LOOKING_AHEAD):
+        return _without(pattern)
     pieces: list[str | Ranges] = []
     position = 0
     while position < len(pattern):
@@ -164,6 +168,46 @@ def _portable(pattern: str) -> list[str | Ranges] | None:
             case _:
                 pieces.append(text)
     return pieces
+
+
+def _without(pattern: str) -> list[str | Ranges] | None:
+    """`^(?!bar)rest`, where `bar` is some texts, whole or as beginnings, and `rest` repeats one class."""
+    depth, position = 1, len(_LOOKING_AHEAD)
+    while depth and (found := _PIECE.match(pattern, position)):
+        depth += {"(": 1, "(?:": 1, ")": -1}.get(found[0], 0)
+        position = found.end()
+    bar, rest = pattern[len(_LOOKING_AHEAD) : position - 1], pattern[position:]
+    is_whole = bar.endswith("$")
+    barred = texts_of(f"^(?:{bar.removesuffix('$')})$", _MOST_BARRED + bar.count("|"))
+    match _portable(rest):
+        case [tuple() as loop, "*" | "+" | "{0,}" | "{1,}" as repeated, "$"] if barred is not None:
+            tree: dict[str, Any] = {}
+            for text in barred:
+                node = tree
+                for character in text:
+                    node = node.setdefault(character, {})
+                node[""] = {}
+            may_be_empty = repeated in ("*", "{0,}")
+            return ["^", *_outside(tree, loop, is_whole=is_whole, may_end=may_be_empty), "$"]
+    return None
+
+
+def _outside(tree: dict[str, Any], loop: Ranges, *, is_whole: bool, may_end: bool) -> list[str | Ranges]:
+    """Repetitions of a class that leave the tree of the texts at some character, or end where none does."""
+    branches: list[list[str | Ranges]] = []
+    if "" in tree and not is_whole:
+        return [()]
+    if may_end and "" not in tree:
+        branches.append([])
+    onward = {ord(character): node for character, node in tree.items() if character}
+    gaps = _outside_of((*_outside_of(loop), *((code, code) for code in onward)))
+    if gaps:
+        branches.append([gaps, loop, "*"])
+    for code, node in onward.items():
+        if any(low <= code <= high for low, high in loop):
+            branches.append([((code, code),), *_outside(node, loop, is_whole=is_whole, may_end=True)])
+    joined = [piece for branch in branches for piece in ("|", *branch)][1:]
+    return ["(?:", *joined, ")"] if branches else [()]
 
 
 def _members(text: str) -> Ranges | None:

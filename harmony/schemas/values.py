@@ -7,14 +7,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harmony.schemas.algebra import types_named
 from harmony.schemas.formats import CHECKED_OUTSIDE, LONGEST, PATTERNS
-from harmony.schemas.patterns import exactly, in_mask, none_of, of_length, one_of
+from harmony.schemas.patterns import exactly, in_mask, none_of, of_length, one_of, texts_of
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from harmony.schemas.node import Node
 
 _EXACT_INTEGERS: Final = 2**53
 _UNSPELLABLE: Final = frozenset(map(chr, {*range(32), 127})) - frozenset("\b\t\n\f\r")
 _MOST_ARRANGEMENTS: Final = 65
+_FEW_NAMES: Final = 24
 _ABOUT_STRINGS: Final = frozenset(("anyOf", "oneOf", "if", "$ref", "$dynamicRef", "$recursiveRef"))
 _NOT_ONLY_A_PATTERN: Final = CHECKED_OUTSIDE | LONGEST.keys()
 
@@ -95,6 +98,20 @@ def names_pattern(node: Node) -> list[str] | None:
             return None
         patterns += [portable] if portable else []
     return patterns
+
+
+def by_name(patterns: Collection[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """The names that patterns match, each with its patterns, and the patterns that match more than a few."""
+    names: dict[str, list[str]] = {}
+    others = []
+    for pattern in patterns:
+        texts = texts_of(pattern, _FEW_NAMES)
+        if texts is None or not all(map(is_spellable, texts)):
+            others.append(pattern)
+        else:
+            for text in texts:
+                names.setdefault(text, []).append(pattern)
+    return names, others
 
 
 def _strings(node: Node, keyword: str, value: Any) -> str | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from writing import MaskWriter
+from llguidance import LLMatcher
+from writing import BYTES, MaskWriter
 
 from harmony.schemas import enforce
 
@@ -52,6 +53,47 @@ OBJECTS: list[Case] = [
         [{"ab": 1}],
         [{"b": 1}],
     ),
+]
+
+NAMES: list[Case] = [
+    (
+        {
+            "patternProperties": {"^[a-z]+$": {"type": "string"}, "^(id|no)$": {"minLength": 2}},
+            "additionalProperties": False,
+        },
+        [{"id": "xy", "a": "x"}, {"a": "", "no": "xy"}, {}, 1],
+        [{"id": "x"}, {"no": 12}, {"A": "x"}, {"a": 1}],
+    ),
+    (
+        {"patternProperties": {"^(?!@@)[a-z@]+$": {"type": "string"}}, "additionalProperties": False},
+        [{"a": ""}, {"@a@@": ""}, {"@": ""}],
+        [{"@@": ""}, {"@@a": ""}, {"": ""}, {"A": ""}],
+    ),
+    (
+        {"properties": {"a": {"minimum": 1}}, "patternProperties": {"^[ab]$": {"maximum": 2}}},
+        [{"a": 2, "b": 0, "c": 9}],
+        [{"a": 0}, {"a": 3}, {"b": 3}],
+    ),
+    (
+        {
+            "patternProperties": {"^[a-d]$": {}, "^a$": False},
+            "additionalProperties": False,
+            "minProperties": 2,
+        },
+        [{"b": 1, "d": 1}, {"b": 1, "c": 1, "d": 1}],
+        [{"b": 1}, {"a": 1, "b": 1}, {"b": 1, "e": 1}],
+    ),
+    (
+        {
+            "properties": {"a": {}},
+            "allOf": [{"patternProperties": {"^b$": {}}}],
+            "unevaluatedProperties": False,
+        },
+        [{"a": 1, "b": 1}],
+        [{"c": 1}],
+    ),
+    ({"pattern": "^(?!ab|c)[a-d]+$"}, ["a", "acb", "dab", "ba"], ["ab", "abd", "c", "cb", "", "e"]),
+    ({"pattern": "^(?!(?:ab|c)$)[a-d]*$"}, ["abd", "cb", "", "a"], ["ab", "c", "e"]),
 ]
 
 ARRAYS: list[Case] = [
@@ -159,10 +201,31 @@ DRAFTS: list[Case] = [
 ]
 
 
-@pytest.mark.parametrize(("schema", "valid", "invalid"), [*OBJECTS, *ARRAYS, *LOGIC, *REFERENCES, *DRAFTS])
+@pytest.mark.parametrize(
+    ("schema", "valid", "invalid"), [*OBJECTS, *NAMES, *ARRAYS, *LOGIC, *REFERENCES, *DRAFTS]
+)
 def test_a_rewrite_is_exact(schema: dict[str, Any], valid: list[Any], invalid: list[Any]) -> None:
     """The mask alone accepts the valid values and refuses the invalid ones."""
     enforced = enforce(schema, strict=True)
     writer = MaskWriter(enforced.mask)
     assert [value for value in valid if writer.text(value) is None] == []
     assert [value for value in invalid if writer.text(value) is not None] == []
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"a": {}}, "patternProperties": {"^a$": {}}, "additionalProperties": False},
+        {"properties": {"a": {}}, "propertyNames": {"enum": ["a"]}},
+        {"patternProperties": {"^[ab]$": {}}, "additionalProperties": False, "not": {"required": ["b"]}},
+        {"allOf": [{"patternProperties": {"^a$": {}}}], "unevaluatedProperties": False},
+    ],
+)
+def test_no_comma_leads_nowhere(schema: dict[str, Any]) -> None:
+    """Where no name is left that a property may have, the object can only be closed."""
+    mask = enforce({"type": "object", **schema}, strict=True).mask
+    matcher = LLMatcher(BYTES, LLMatcher.grammar_from_json_schema(mask))
+    begun = BYTES.tokenize_str('{"a":""')
+    assert matcher.consume_tokens(begun)
+    assert matcher.validate_tokens(BYTES.tokenize_str(",")) == 0
+    assert matcher.validate_tokens(BYTES.tokenize_str("}")) == 1
