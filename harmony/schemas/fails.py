@@ -23,7 +23,7 @@ from harmony.schemas.algebra import (
 )
 from harmony.schemas.formats import CHECKED_OUTSIDE, PATTERNS
 from harmony.schemas.holds import FEW, Rewrite, is_flagged
-from harmony.schemas.patterns import in_mask, none_of
+from harmony.schemas.patterns import in_mask, none_of, unmatched
 from harmony.schemas.values import are_countable, longest_array
 
 if TYPE_CHECKING:
@@ -180,6 +180,14 @@ def format_(node: Node, value: Any) -> Mask:
         return False
     node.miss("format")
     return of_type(_STRING)
+
+
+def pattern(node: Node, value: Any) -> Mask:
+    """A string that is none of the few texts that match, or begins with none of them."""
+    others = unmatched(value, FEW)
+    if others is None:
+        return _unknown("pattern", _STRING, {})(node, value)
+    return _only(node, _STRING, {"pattern": in_mask(others)})
 
 
 def required(node: Node, value: Any) -> Mask:
@@ -357,7 +365,7 @@ FAILS: Final[dict[str, Rewrite]] = {
     "multipleOf": _unknown("multipleOf", NUMBER, {}),
     "minLength": too_few(_STRING, "maxLength"),
     "maxLength": too_many(_STRING, "minLength"),
-    "pattern": _unknown("pattern", _STRING, {}),
+    "pattern": pattern,
     "format": format_,
     "required": required,
     "properties": properties,

@@ -123,10 +123,25 @@ def one_of(texts: Sequence[str]) -> str:
     return exactly("|".join("".join(map(_escaped, map(ord, text))) for text in texts))
 
 
-def none_of(texts: Sequence[str]) -> str:
-    """All strings but these."""
+def none_of(texts: Sequence[str], end: str = "$") -> str:
+    """All strings but these; with an empty `end`, all that do not begin with one of them."""
     listed = "|".join("".join(map(_escaped, map(ord, text))) for text in texts)
-    return rf"^(?!(?:{listed})$)[\s\S]*$" if texts else r"[\s\S]*"
+    return rf"^(?!(?:{listed}){end})[\s\S]*$" if texts else r"[\s\S]*"
+
+
+def unmatched(pattern: str, most: int) -> str | None:
+    """The strings that an expression does not match, if the others are few, or begin with one of few texts.
+
+    >>> unmatched("^(a|b)", 4)
+    '^(?!(?:a|b))[\\s\\S]*$'
+    """
+    pieces = _portable(pattern)
+    if pieces is None:
+        return None
+    if (texts := spelled(pieces, most)) is not None:
+        return none_of(texts)
+    begun = spelled(["(?:", *pieces, ")", "$"], most)
+    return None if begun is None else none_of(begun, end="")
 
 
 def texts_of(pattern: str, most: int) -> list[str] | None:

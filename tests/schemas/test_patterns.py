@@ -6,7 +6,7 @@ from itertools import product
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harmony.schemas.patterns import in_mask, in_python, none_of, texts_of
+from harmony.schemas.patterns import in_mask, in_python, none_of, texts_of, unmatched
 
 SHORT = ["".join(letters) for length in range(5) for letters in product("abc", repeat=length)]
 """All texts of up to four of three letters."""
@@ -44,6 +44,21 @@ def test_texts_are_all_that_match(pattern: str) -> None:
     else:
         assert sorted(set(listed)) == sorted(listed)
         assert [text for text in listed if set(text) <= set("abc") and len(text) < 5] == sorted(matching)
+
+
+@given(
+    st.lists(st.lists(pieces, max_size=3).map("".join), min_size=1, max_size=2).map("|".join),
+    st.sampled_from(["^{}$", "^(?:{})$", "^{}", "^(?:{})", "{}"]),
+)
+def test_unmatched_is_the_complement(inner: str, around: str) -> None:
+    """Each text matches the expression or what is said to be the others, and never both."""
+    pattern = around.format(inner)
+    others = unmatched(pattern, 24)
+    if others is not None:
+        expression = re.compile(in_python(others))
+        assert [t for t in SHORT if expression.search(t)] == [t for t in SHORT if not re.search(pattern, t)]
+    elif around.startswith("^(?:") and "^" not in inner:
+        assert len([text for text in SHORT if re.fullmatch(inner, text)]) > 4
 
 
 @given(st.lists(st.text("ab", max_size=4), max_size=6))

@@ -92,6 +92,18 @@ NAMES: list[Case] = [
         [{"a": 1, "b": 1}],
         [{"c": 1}],
     ),
+    ({"not": {"pattern": "^(yes|no)$"}}, ["maybe", "", "yes!", "an"], ["yes", "no", 1]),
+    ({"type": "string", "not": {"pattern": "^x-"}}, ["x", "", "-", "ax-"], ["x-", "x-y"]),
+    (
+        {
+            "properties": {"type": {"type": "string"}, "parts": {}},
+            "required": ["type"],
+            "if": {"properties": {"type": {"pattern": "^tuple$"}}},
+            "then": {"required": ["parts"]},
+        },
+        [{"type": "tuple", "parts": 1}, {"type": "tuples"}],
+        [{"type": "tuple"}, {"type": "tuple", "part": 1}],
+    ),
     ({"pattern": "^(?!ab|c)[a-d]+$"}, ["a", "acb", "dab", "ba"], ["ab", "abd", "c", "cb", "", "e"]),
     ({"pattern": "^(?!(?:ab|c)$)[a-d]*$"}, ["abd", "cb", "", "a"], ["ab", "c", "e"]),
 ]
