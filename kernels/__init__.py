@@ -1,5 +1,4 @@
-"""The operations of a gpt-oss model, one a file, each as a plain torch function.
+"""The operations of a gpt-oss model, one a file, each as a plain function that picks what computes it.
 
-Importing this package loads no torch; its modules do: `harmony.kernels.attention`, `moe`, `mxfp4`,
-`rms_norm`, `rope` and `swiglu`.
+Importing this package loads no torch; its modules do, and Triton and numba only where they compute.
 """
