@@ -17,6 +17,7 @@ from harmony.errors import GrammarError, RequestError, SchemaError, SchemaUnsupp
 from harmony.formats import JsonSchema
 from harmony.located import Located
 from harmony.openai_parts import read_response_format
+from harmony.runtime.generation import keeps_to_grammars
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from harmony.runtime.constraint import Constraint
     from harmony.runtime.generation import TokenEngine
     from harmony.server.requests import Asked
+    from harmony.server.store import Bounded
 
 _ANY_ARGUMENTS: Final = {"type": "object"}
 _FUNCTIONS: Final = "functions."
@@ -67,9 +69,17 @@ class _Answer:
 
 
 class TurnRules:
-    """The rules of one request. Raises RequestError for a choice of tools that there are not."""
+    """The rules of one request; `grammars` keeps what requests of the same rules have in common.
 
-    def __init__(self, asked: Asked, namespaces: Sequence[ToolNamespaceConfig]) -> None:
+    Raises RequestError for a choice of tools that there are not.
+    """
+
+    def __init__(
+        self, asked: Asked, namespaces: Sequence[ToolNamespaceConfig], grammars: Bounded[TurnGrammar]
+    ) -> None:
+        self._grammars = grammars
+        stated = [asked.body.get(name) for name in ("tools", "tool_choice", "text", "response_format")]
+        self._stated = repr([asked.api, [namespace.name for namespace in namespaces], *stated])
         functions = _functions(asked)
         known = {f"{_FUNCTIONS}{f.description.name}" for f in functions} | {n.name for n in namespaces}
         self._choice, allowed = _chosen(asked.body.get("tool_choice") or "auto", known)
@@ -84,12 +94,12 @@ class TurnRules:
         A call that is demanded is made in the first turn. None where the engine can be kept to nothing and
         nothing was promised; a promise raises RequestError then.
         """
-
-        def compiled() -> Constraint:
-            return constrain(engine, lambda: self._grammar(first=first)).ready()
-
+        key = f"{first} {self._stated}"
         try:
-            return await asyncio.to_thread(compiled)
+            if keeps_to_grammars(engine) and self._grammars.get(key) is None:
+                self._grammars.put(key, await asyncio.to_thread(self._grammar, first=first), 1)
+            constraint = constrain(engine, lambda: self._grammars.get(key) or self._grammar(first=first))
+            return constraint if constraint.is_compiled else await asyncio.to_thread(constraint.ready)
         except GrammarError as error:
             if self._demanded_by is not None:
                 raise RequestError(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from harmony import Transcript
+    from harmony import Transcript, TurnGrammar
     from harmony.runtime.generation import TokenEngine
     from harmony.server.requests import Api
     from harmony.tools.tool import BuiltinTool
@@ -46,6 +46,8 @@ _WRITERS: Final[dict[str, type[ResponseWriter] | type[ChatWriter]]] = {
     "chat": ChatWriter,
 }
 _RENDERED_ASIDE: Final = 20_000  # characters, from which on rendering is left to a thread
+
+_KEPT_GRAMMARS: Final = 32
 
 _log = logging.getLogger("harmony.server")
 
@@ -75,6 +77,7 @@ class Serving:
         self._running = 0
         self._transcripts = Transcripts(limits.kept_tokens)
         self._responses: Bounded[list[Json]] = Bounded(limits.kept_items)
+        self._grammars: Bounded[TurnGrammar] = Bounded(_KEPT_GRAMMARS)
 
     @contextmanager
     def seat(self) -> Iterator[None]:
@@ -112,7 +115,8 @@ class Serving:
                 f"{self.engine.context_length}; shorten the conversation",
                 code="context_length_exceeded",
             )
-        rules = TurnRules(asked, [tool.namespace for tool in toolbox.builtin.values()])
+        namespaces = [tool.namespace for tool in toolbox.builtin.values()]
+        rules = TurnRules(asked, namespaces, self._grammars)
         generation = Generation(
             self.engine,
             transcript,

@@ -1,10 +1,14 @@
-"""What the server adds to an engine: to the first token, and to throughput at many streams.
+"""What the server adds to an engine: to the first token, and to the work of many streams.
 
-    python tests/bench/server.py [--streams 32] [--rate 50]
+    python tests/bench/server.py [--streams 32]
 
-The engine is scripted: it emits tokens at a steady rate, or as fast as it is read, so that all other
-time is the server's. It is run by itself, and behind the server in another process, with a client on
-bare sockets. On a busy machine the quickest of the requests tell more than their median.
+All is CPU time of the server's process, which other processes do not disturb much, read before and after
+from a client on bare sockets in another process. The first token comes from a stub that waits after it, so
+that the server has done what it had to do for it and nothing else; beside it stands what any server on
+Starlette takes to read JSON and send one event. For throughput the bundled model answers all streams at
+once, in turn by itself in the server's process and behind the server, with the same prompt, the same tokens
+and, the third time, the same grammar: how much more CPU time the same tokens take is how much throughput is
+lost where the processor is the limit. The model is tiny, so that for any other the share is less.
 """
 
 import argparse
@@ -14,6 +18,8 @@ import multiprocessing
 import sys
 import time
 from collections.abc import AsyncGenerator, Collection, Sequence
+from datetime import date
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
@@ -22,38 +28,40 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 
 from served import listening
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
+from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
-from harmony import load_encoding
-from harmony.runtime.generation import GeneratedToken, SamplingParams
+from harmony import SystemContent, Transcript, TurnGrammar, from_responses, load_encoding
+from harmony.agent.enforcement import constrain, generate
+from harmony.runtime import load_engine
+from harmony.runtime.generation import GeneratedToken, SamplingParams, TokenEngine
 from harmony.server import Limits, create_app
 
-HEADER = load_encoding().encode("<|channel|>final<|message|>", allowed_special="all")
-WORD, RETURN = load_encoding().encode(" word")[0], 200002
-STOP = (RETURN,)
+ENCODING = load_encoding()
+FIRST = ENCODING.encode("<|channel|>final<|message|> word", allowed_special="all")
+STOP = ENCODING.stop_tokens_for_assistant_actions()
+QUESTION = "Who are you?"
+TIMES = 3
+"""Answers of each stream, so that batches are as full behind the server as without it."""
+DELTA = b"response.output_text.delta"
+END = b"\r\n0\r\n\r\n"
 
 
-class Steady:
-    """Emits `max_tokens` tokens, `rate` a second (0: at once), whatever the prompt."""
+class Pausing:
+    """Says one word, waits, and says another."""
 
-    name = "steady"
+    name = "pausing"
     context_length = 100_000
     default_sampling = SamplingParams()
-
-    def __init__(self, rate: float) -> None:
-        self._rate = rate
 
     async def generate(
         self, prompt: Sequence[int], sampling: SamplingParams, *, stop: Collection[int]
     ) -> AsyncGenerator[GeneratedToken]:
-        count = sampling.max_tokens or 100
-        start = time.perf_counter()
-        for number in range(count):
-            due = start + number / self._rate if self._rate else 0.0
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            token = HEADER[number] if number < len(HEADER) else WORD
-            yield GeneratedToken(token, "length" if number + 1 == count else None)
+        for token in FIRST:
+            await asyncio.sleep(0)
+            yield GeneratedToken(token)
+        await asyncio.sleep(0.02)
+        yield GeneratedToken(FIRST[-1], "length")
 
     async def aclose(self) -> None:
         pass
@@ -65,91 +73,158 @@ async def bare(request: Request) -> StreamingResponse:
 
     async def events() -> AsyncGenerator[bytes]:
         yield b"event: response.output_text.delta\ndata: {}\n\n"
+        await asyncio.sleep(0.02)
+        yield b"event: end\ndata: {}\n\n"
 
     return StreamingResponse(events(), media_type="text/event-stream")
 
 
-def serve(rate: float, pipe: Connection) -> None:
-    app = create_app(Steady(rate), limits=Limits(requests=1000))
-    app.router.routes.append(Route("/bare", bare, methods=["POST"]))
-    with listening(app) as url:
-        pipe.send(int(url.rpartition(":")[2]))
-        pipe.recv()
+async def answered(engine: TokenEngine, times: int, *, constrained: bool) -> int:
+    """The number of tokens in the engine's own answers to the question, in the prompt of the server."""
+    system = SystemContent.new().with_conversation_start_date(date.today().isoformat())
+    transcript = Transcript(ENCODING)
+    transcript.append(*from_responses({"input": QUESTION}, system=system).messages)
+    sampling, count = SamplingParams(temperature=0), 0
+    for _ in range(times):
+        kept = constrain(engine, TurnGrammar.of).ready() if constrained else None
+        async for _ in generate(engine, transcript.prompt, sampling, stop=STOP, constraint=kept):
+            count += 1
+    return count
 
 
-async def ask(port: int, tokens: int, first: bytes = b"", path: str = "/v1/responses") -> float:
-    """Seconds until `first` arrives, or until the response ends."""
-    body = json.dumps({"model": "steady", "input": "Hi", "stream": True, "max_output_tokens": tokens})
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json"
-    start = time.perf_counter()
-    writer.write(f"{head}\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
-    if first:
-        await reader.readuntil(first)
-    seconds = time.perf_counter() - start
-    await reader.readuntil(b"\r\n0\r\n\r\n")
-    seconds = seconds if first else time.perf_counter() - start
-    writer.close()
-    return seconds
+def serve(pipe: Connection) -> None:
+    """Serve the stub and the model, and tell the CPU time that this process has taken whenever asked."""
+    model = load_engine("tiny", device="cpu")
+
+    async def alone(request: Request) -> JSONResponse:
+        asked = await request.json()
+        one = partial(answered, model, asked["times"], constrained=asked["constrained"])
+        every = [one() for _ in range(asked["streams"])]
+        return JSONResponse({"tokens": sum(await asyncio.gather(*every))})
+
+    apps = [create_app(engine, limits=Limits(requests=1000)) for engine in (Pausing(), model)]
+    apps[0].router.routes.append(Route("/bare", bare, methods=["POST"]))
+    apps[1].router.routes.append(Route("/alone", alone, methods=["POST"]))
+    with listening(apps[0]) as stub, listening(apps[1]) as served:
+        pipe.send([int(url.rpartition(":")[2]) for url in (stub, served)])
+        while pipe.recv():
+            pipe.send(time.process_time())
 
 
-async def alone(engine: Steady, tokens: int, *, first: bool = False) -> float:
-    """Seconds that the engine itself takes to its first word, or to its end."""
-    start, seconds = time.perf_counter(), 0.0
-    async for token in engine.generate([1], SamplingParams(max_tokens=tokens), stop=STOP):
-        if token.token == WORD and not seconds:
-            seconds = time.perf_counter() - start
-    return seconds if first else time.perf_counter() - start
+class Server:
+    """The server's process, the ports of stub and model, and the time it has taken."""
+
+    def __init__(self) -> None:
+        spawn = multiprocessing.get_context("spawn")
+        self._pipe, theirs = spawn.Pipe()
+        self._process = spawn.Process(target=serve, args=(theirs,))
+        self._process.start()
+        self.stub, self.model = self._pipe.recv()
+
+    def seconds(self) -> float:
+        self._pipe.send(True)
+        return float(self._pipe.recv())
+
+    def close(self) -> None:
+        self._pipe.send(False)
+        self._process.join()
 
 
-async def at_once(count: int, port: int | None, rate: float, tokens: int) -> float:
-    """Tokens a second of `count` streams, behind the server or, without a port, by themselves."""
-    start = time.perf_counter()
-    if port is None:
-        await asyncio.gather(*(alone(Steady(rate), tokens) for _ in range(count)))
-    else:
-        await asyncio.gather(*(ask(port, tokens) for _ in range(count)))
-    return count * tokens / (time.perf_counter() - start)
+class Client:
+    """A connection that is kept, as clients keep theirs."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    async def __aenter__(self) -> "Client":
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._writer.close()
+
+    def send(self, path: str, **body: object) -> None:
+        data = json.dumps(body)
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json"
+        self._writer.write(f"{head}\r\nContent-Length: {len(data)}\r\n\r\n{data}".encode())
+
+    async def read(self, end: bytes) -> bytes:
+        return await self._reader.readuntil(end)
 
 
-def measure(streams: int, rate: float, tokens: int, rounds: int) -> dict[str, float]:
-    spawn = multiprocessing.get_context("spawn")
-    ports, pipes, processes = [], [], []
-    for speed in (0.0, rate):
-        ours, theirs = spawn.Pipe()
-        process = spawn.Process(target=serve, args=(speed, theirs))
-        process.start()
-        ports.append(ours.recv())
-        pipes.append(ours)
-        processes.append(process)
-    instant, steady = ports
-    asyncio.run(ask(instant, 10))
-    delta = b"output_text.delta"
-    both = [
-        (asyncio.run(ask(instant, 10, delta, "/bare")), asyncio.run(ask(instant, 10, delta)))
-        for _ in range(60 * rounds)
-    ]
-    engine_first = [asyncio.run(alone(Steady(0), 10, first=True)) for _ in range(20 * rounds)]
-    pairs = [
-        (
-            asyncio.run(at_once(streams, None, rate, tokens)),
-            asyncio.run(at_once(streams, steady, rate, tokens)),
-        )
-        for _ in range(rounds)
-    ]
-    for pipe, process in zip(pipes, processes, strict=True):
-        pipe.send(None)
-        process.join()
+async def first_token(server: Server, client: Client, path: str) -> float:
+    """Seconds that the server's process takes until the first token has left it."""
+    before = server.seconds()
+    client.send(path, model="pausing", input="Hi", stream=True)
+    await client.read(DELTA)
+    taken = server.seconds() - before
+    await client.read(END)
+    return taken
+
+
+async def first_tokens(server: Server, rounds: int) -> dict[str, float]:
+    idle, bare, ours = [], [], []
+    async with Client(server.stub) as client:
+        for number in range(rounds + 5):
+            before = server.seconds()
+            asking = server.seconds() - before
+            each = [await first_token(server, client, path) for path in ("/bare", "/v1/responses")]
+            if number >= 5:  # the first ones load what the others find
+                for seconds, taken in zip((idle, bare, ours), (asking, *each), strict=True):
+                    seconds.append(1000 * taken)
     return {
-        "first token, engine alone, ms": 1000 * median(engine_first),
-        "first event, bare Starlette, ms": 1000 * median(bare for bare, _ in both),
-        "first token, behind the server, ms": 1000 * median(ours for _, ours in both),
-        "first token, added to bare Starlette, ms": 1000 * median(ours - bare for bare, ours in both),
-        "first token, added, quickest of both, ms": 1000
-        * (min(o for _, o in both) - min(b for b, _ in both)),
-        "tokens/s, engine alone": median(engine for engine, _ in pairs),
-        "tokens/s, behind the server": median(server for _, server in pairs),
-        "throughput lost, %": 100 * (1 - median(server / engine for engine, server in pairs)),
+        "first token: an event of bare Starlette, ms": median(bare) - median(idle),
+        "first token: a token of the server, ms": median(ours) - median(idle),
+    }
+
+
+async def streamed(server: Server) -> int:
+    """The number of tokens of streamed answers, one after the other."""
+    count = 0
+    async with Client(server.model) as client:
+        for _ in range(TIMES):
+            client.send("/v1/responses", model="tiny", input=QUESTION, stream=True, temperature=0)
+            last = (await client.read(END)).rpartition(b"\ndata: ")[2].partition(b"\n")[0]
+            count += json.loads(last)["response"]["usage"]["output_tokens"]
+    return count
+
+
+async def alone(server: Server, streams: int, *, constrained: bool) -> int:
+    """The number of tokens of the same answers in the server's process, which no client reads."""
+    async with Client(server.model) as client:
+        client.send("/alone", streams=streams, times=TIMES, constrained=constrained)
+        answer = await client.read(b"}")
+        return int(json.loads(answer.rpartition(b"\r\n")[2])["tokens"])
+
+
+async def work(server: Server, streams: int) -> list[float]:
+    """CPU milliseconds a token: by itself, by itself with a grammar, and behind the server."""
+    taken, counts = [], set()
+    for answers in (
+        [alone(server, streams, constrained=False)],
+        [alone(server, streams, constrained=True)],
+        [streamed(server) for _ in range(streams)],
+    ):
+        before = server.seconds()
+        tokens = sum(await asyncio.gather(*answers))
+        taken.append(1000 * (server.seconds() - before) / tokens)
+        counts.add(tokens)
+    assert len(counts) == 1, counts
+    return taken
+
+
+async def measure(streams: int, rounds: int) -> dict[str, float]:
+    server = Server()
+    figures = await first_tokens(server, 10 * rounds)
+    await work(server, streams)
+    every = [await work(server, streams) for _ in range(rounds)]
+    server.close()
+    free, kept, served = (median(column) for column in zip(*every, strict=True))
+    return figures | {
+        f"{streams} streams: a token of the engine alone, ms": free,
+        f"{streams} streams: with the server's grammar, ms": kept,
+        f"{streams} streams: behind the server, ms": served,
+        f"{streams} streams: throughput lost, %": 100 * (1 - median(row[1] / row[2] for row in every)),
     }
 
 
@@ -158,13 +233,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--streams", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=50.0, help="tokens a second of each stream")
-    parser.add_argument("--tokens", type=int, default=200)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    figures = measure(options.streams, options.rate, options.tokens, options.rounds)
-    for name, value in figures.items():
-        print(f"{name:44} {value:10.2f}")
+    for name, value in asyncio.run(measure(options.streams, options.rounds)).items():
+        print(f"{name:52} {value:8.3f}")
 
 
 if __name__ == "__main__":
