@@ -1,10 +1,11 @@
 """Regular expressions as JSON Schema writes them, said again so that every engine reads the same.
 
 What ECMA-262, Python's `re` and the regex engine of the mask agree on is kept: characters, classes, groups,
-alternatives, repetitions, `^` at the beginning and `$` at the very end; `\\d` and `\\w` are ASCII, `.` is
-all but a line feed. Each class is written out, and what the JSON of the mask cannot spell (control characters
-that have no short escape) is left out of it there. Look-around, backreferences, word boundaries and flags
-have no portable form, but for texts that a look-ahead bars from what repeats one class.
+alternatives, repetitions, `^` at the beginning and `$` at the very end; `\\d` and `\\w` are ASCII, `\\s` is
+what it is in ECMA-262, `.` is all but a line feed. Each class is written out, and what the JSON of the mask
+cannot spell (control characters that have no short escape) is left out of it there. Look-around,
+backreferences, word boundaries and flags have no portable form, but for texts that a look-ahead bars from
+what repeats one class.
 """
 
 from __future__ import annotations
@@ -31,8 +32,7 @@ _DIGIT: Final[Ranges] = ((48, 57),)
 _WORD: Final[Ranges] = ((48, 57), (65, 90), (95, 95), (97, 122))
 _SPACE: Final[Ranges] = (
     (9, 13),
-    (28, 32),
-    (0x85, 0x85),
+    (32, 32),
     (0xA0, 0xA0),
     (0x1680, 0x1680),
     (0x2000, 0x200A),
@@ -40,6 +40,7 @@ _SPACE: Final[Ranges] = (
     (0x202F, 0x202F),
     (0x205F, 0x205F),
     (0x3000, 0x3000),
+    (0xFEFF, 0xFEFF),
 )
 _CONTROL_LETTERS: Final = {"t": 9, "n": 10, "v": 11, "f": 12, "r": 13}
 

@@ -71,3 +71,11 @@ def test_none_of_some_texts(texts: list[str]) -> None:
 def test_what_is_not_anchored_is_not_finite() -> None:
     """A name that contains a text may be any of very many."""
     assert [texts_of(pattern, 24) for pattern in ("a", "^a", "a$", "^a|b$", "^a+$", "^.$")] == [None] * 6
+
+
+def test_blanks_are_those_of_ecma_262() -> None:
+    """The next-line character and the separators of ASCII, which Python counts, are none; the BOM is one."""
+    blanks = " \t\n\v\f\r\xa0\u1680\u2000\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+    others = "\x1c\x1d\x1e\x1f\x85\u180e\u200ba"
+    expression = re.compile(in_python(r"^\s$"))
+    assert [mark for mark in blanks + others if expression.search(mark)] == list(blanks)

@@ -203,14 +203,32 @@ def violation(request: Request, tokens: Sequence[int], encoding: HarmonyEncoding
 
 
 def _ecma(schema: Any) -> Any:
-    r"""The schema with patterns whose `\w` and `\d` are ASCII, as ECMA-262 has it and JSON Schema asks."""
+    r"""The schema with patterns as ECMA-262 reads them: `\w` and `\d` are ASCII, `\s` is not."""
     if isinstance(schema, list):
         return [_ecma(part) for part in schema]
     if not isinstance(schema, dict):
         return schema
     read = {key: part if key in ("const", "enum") else _ecma(part) for key, part in schema.items()}
     if isinstance(read.get("pattern"), str):
-        read["pattern"] = f"(?a:{read['pattern']})"
+        read["pattern"] = _ecma_pattern(read["pattern"])
     if isinstance(read.get("patternProperties"), dict):
-        read["patternProperties"] = {f"(?a:{name})": part for name, part in read["patternProperties"].items()}
+        read["patternProperties"] = {
+            _ecma_pattern(name): part for name, part in read["patternProperties"].items()
+        }
     return read
+
+
+_BLANKS = r"\t-\r \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000\ufeff"
+_CLASS_OR_ESCAPE = re.compile(r"\[(?:\\.|[^\]\\])*\]|\\.", re.DOTALL)
+
+
+def _ecma_pattern(pattern: str) -> str:
+    """An expression for Python's `re` that reads the classes of ECMA-262."""
+
+    def spelled_out(found: re.Match[str]) -> str:
+        piece = found[0]
+        if piece.startswith("["):
+            return re.sub(r"\\(.)", lambda inner: _BLANKS if inner[1] == "s" else inner[0], piece)
+        return {r"\s": f"[{_BLANKS}]", r"\S": f"[^{_BLANKS}]"}.get(piece, piece)
+
+    return f"(?a:{_CLASS_OR_ESCAPE.sub(spelled_out, pattern)})"
