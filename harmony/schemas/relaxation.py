@@ -38,8 +38,11 @@ _WIDEST: Final = 256
 
 _CHOICES: Final = frozenset(("anyOf", "oneOf"))
 
+_TYPED: Final = _CHOICES | {"allOf", "$ref"}
+"""Keywords of which a mask that leaves them out keeps the types that they allow."""
+
 _DEEPEST: Final = 4
-"""How many choices within each other are looked through for the types that they allow."""
+"""How many of them within each other are looked through for the types that they allow."""
 
 _MOST_EFFORT: Final = 5_000
 """The most subschemas that are negated."""
@@ -97,7 +100,7 @@ class Relaxation:
             value = keywords[keyword]
             if Residual(node.path, keyword) in self._conceded:
                 node.miss(keyword)
-                if keyword in _CHOICES:
+                if keyword in _TYPED:
                     parts.append(of_type(_types_of(node, {keyword: value})))
             elif keyword in PLAIN:
                 mask = HOLDS[keyword](node, value)
@@ -181,6 +184,11 @@ def _types_of(node: Node, keywords: dict[str, Any], depth: int = _DEEPEST) -> Ty
     for keyword in _CHOICES & keywords.keys() if depth else ():
         branches = (node.beside(branch).resolved() for branch in keywords[keyword])
         types &= frozenset[str]().union(*(_types_of(b, b.keywords, depth - 1) for b in branches))
+    if depth:
+        together = [node.beside(part).resolved() for part in keywords.get("allOf", ())]
+        together += [node.target(keywords["$ref"]).resolved()] if "$ref" in keywords else []
+        for part in together:
+            types &= _types_of(part, part.keywords, depth - 1)
     return types
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from typing import Any
 
@@ -17,6 +18,9 @@ from writing import Exhausted, MaskWriter
 from harmony.errors import SchemaError, SchemaUnsupportedError
 from harmony.schemas import EnforcedSchema, enforce
 from harmony.schemas.checker import formats
+from harmony.schemas.document import Document
+from harmony.schemas.node import Residual
+from harmony.schemas.relaxation import Relaxation
 
 ORACLE = extend(Draft202012Validator, {"dependencies": Draft7Validator.VALIDATORS["dependencies"]})
 
@@ -216,3 +220,18 @@ def test_a_value_without_end_is_never_begun() -> None:
     writer = MaskWriter(enforce(either, strict=True).mask)
     assert writer.accepts_text("null")
     assert not writer.accepts_prefix("{")
+
+
+@pytest.mark.parametrize(
+    ("keyword", "value"),
+    [
+        ("$ref", "#/$defs/a"),
+        ("allOf", [{"$ref": "#/$defs/a"}, True]),
+        ("anyOf", [{"$ref": "#/$defs/a"}, {"type": "object", "minProperties": 1}]),
+    ],
+)
+def test_what_the_mask_leaves_out_keeps_its_types(keyword: str, value: Any) -> None:
+    """Where the compiler refuses a keyword, values of types that cannot satisfy it stay out of the mask."""
+    schema = {"properties": {"x": {keyword: value}}, "$defs": {"a": {"type": ["object", "null"]}}}
+    relaxation = Relaxation(Document(json.dumps(schema)), {Residual("#/properties/x", keyword)})
+    assert {*relaxation.mask()["properties"]["x"]["type"]} == {"object", "null"}
