@@ -70,6 +70,7 @@ class Constraint:
         watch: Watch | None = None,
     ) -> None:
         self.table = grammars.table
+        self._grammars = grammars
         self.tokens: list[int] = []
         self._watches = [] if watch is None else [watch]
         self._refused: list[int] = []  # at this place, and at the one before
@@ -218,6 +219,7 @@ class Constraint:
 
     def _checked(self) -> LLMatcher:
         if self._matcher.is_error():
+            self._grammars.forget(self._compiled)
             reason = self._matcher.get_error().strip().partition("\n")[0]
             raise ConstraintError(f"the grammar cannot go on after {len(self.tokens)} tokens: {reason}")
         return self._matcher

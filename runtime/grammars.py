@@ -77,6 +77,16 @@ class Grammars:
                 self._compiled.popitem(last=False)
             return self._compiled[text]
 
+    def forget(self, compiled: Future[Compiled]) -> None:
+        """Compile this grammar anew when it is asked for again.
+
+        The lexer of llguidance, which all copies of a matcher share, has room for so many expressions, and a
+        large grammar that is used thousands of times can fill it up.
+        """
+        with self._lock:
+            for text in [text for text, kept in self._compiled.items() if kept is compiled]:
+                del self._compiled[text]
+
     def _compile(self, text: str) -> Compiled:
         tokenizer = self._tokenizer.result()
         matcher = _matcher(tokenizer, text)

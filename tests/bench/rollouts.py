@@ -68,8 +68,9 @@ class Bench:
         request = self._request(number // self._each, counts if first else Counter())
         counts[f"tool_choice {_kind(request.tool_choice)}"] += 1
         constraint = turn_constraint(request.grammar, GPT_OSS)
-        guide = Guide(constraint, random.choice(BUDGETS))
+        budget = random.choice(BUDGETS)
         try:
+            guide = Guide(constraint, budget)
             rollout(guide, self._sampler, random, random.choice((0.1, 0.3, 0.6)))
         except ConstraintError as error:
             return counts + Counter(errors=1), [f"turn {number}: {error}"]

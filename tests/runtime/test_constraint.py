@@ -363,6 +363,17 @@ class TestGuards:
         assert ha in allowed(constraint)
 
 
+def test_a_grammar_that_failed_is_compiled_anew(grammars: Grammars) -> None:
+    """What used up its lexer, or was led astray, does not stay for the requests after it."""
+    text = "start: /[ab]{3}/"
+    before = grammars.compiled(text)
+    constraint = Constraint(grammars, text)
+    with pytest.raises(ConstraintError):
+        constraint.accept(*constraint.tokenized("ccc"))
+    assert grammars.compiled(text) is not before
+    assert Constraint(grammars, text).allowed(constraint.tokenized("abb")) > 0
+
+
 def test_a_grammar_is_compiled_once(grammars: Grammars) -> None:
     """The same text gives the same compiled grammar, and copies do not disturb each other."""
     assert grammars.compiled(TURN) is grammars.compiled(TURN)
