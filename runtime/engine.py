@@ -16,7 +16,7 @@ from harmony.runtime.checkpoint import Checkpoint, Progress
 from harmony.runtime.closing.guide import Guide
 from harmony.runtime.constraint import Constraint
 from harmony.runtime.generation import GeneratedToken, SamplingParams
-from harmony.runtime.memory import check_memory, free_memory, page_counts
+from harmony.runtime.memory import STEP_TOKENS, check_memory, default_sequences, free_memory, page_counts
 from harmony.runtime.paged import PagedCache
 from harmony.runtime.request import Request
 from harmony.runtime.scheduler import Scheduler
@@ -42,18 +42,29 @@ class Engine:
     but by rounding: with other numbers of rows a product of matrices may differ in the last bits of a row.
     In float32 that moves probabilities by about 1e-6 of the whole, and decides where a draw falls that
     close to the border between two tokens, or where the two likeliest are that close.
+
+    `max_sequences` generations are served together at most, others wait; None is 128 on CUDA, where more
+    rows cost a step little time, since weights are read once for all, and 16 on a CPU, where they cost much.
+    Memory is set apart for each of them.
     """
 
     def __init__(
-        self, model: Model, *, name: str, context_length: int, default_sampling: SamplingParams
+        self,
+        model: Model,
+        *,
+        name: str,
+        context_length: int,
+        default_sampling: SamplingParams,
+        max_sequences: int | None = None,
     ) -> None:
         self.name = name
         self.backend = describe(model)
         self.context_length = context_length
         self.default_sampling = default_sampling
-        full, sliding = page_counts(model.config, context_length)
+        sequences = _sequences(max_sequences, model.device)
+        full, sliding = page_counts(model.config, context_length, sequences)
         cache = PagedCache(model.config, full, sliding, dtype=model.dtype, device=model.device)
-        self._scheduler: Scheduler | None = Scheduler(model, cache)
+        self._scheduler: Scheduler | None = Scheduler(model, cache, max_sequences=sequences)
         self._vocab_size = model.config.vocab_size
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="harmony-engine")
         self._running: set[Future[None]] = set()
@@ -70,17 +81,18 @@ class Engine:
         *,
         name: str | None = None,
         embedding_on_host: bool = False,
+        max_sequences: int | None = None,
     ) -> "Engine":
         """Load a checkpoint in either published layout.
 
         `device` None takes CUDA where there is one, `dtype` None bfloat16, `context_length` None the
         model's longest, `name` None that of the folder. `embedding_on_host` leaves the embedding table, which
         a token reads one row of, in the memory of the host: 1.08 GiB less on the GPU for gpt-oss, and nothing
-        new on a CPU.
+        new on a CPU. `max_sequences` is that of the class.
         `progress` hears the bytes done and their total. Raises ModelNotFoundError, CheckpointError,
         UnsupportedModelError, ModelError for a device that is not there, and, before any weight is read,
         NotEnoughMemoryError when the estimate exceeds what is free. ValueError is for a dtype, a context
-        length or a place of the embedding that the model cannot have.
+        length, a number of sequences or a place of the embedding that the model cannot have.
         """
         checkpoint = Checkpoint.open(Path(folder))
         longest = checkpoint.config.max_context_length
@@ -91,10 +103,18 @@ class Engine:
         if kind is None:
             raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}; float16 overflows")
         place = _find_device(device)
+        sequences = _sequences(max_sequences, place)
         packed, on_host = why_not_fused(place, kind) is None, embedding_on_host and place.type != "cpu"
         free = free_memory(place)
         check_memory(
-            checkpoint.config, length, kind, free, str(place), packed=packed, embedding_on_host=on_host
+            checkpoint.config,
+            length,
+            kind,
+            free,
+            str(place),
+            max_sequences=sequences,
+            packed=packed,
+            embedding_on_host=on_host,
         )
         state = checkpoint.load(
             device=place, dtype=kind, progress=progress, packed=packed, embedding_on_host=on_host
@@ -104,6 +124,7 @@ class Engine:
             name=name or Path(folder).resolve().name,
             context_length=length,
             default_sampling=read_default_sampling(checkpoint.folder / "generation_config.json"),
+            max_sequences=sequences,
         )
 
     @property
@@ -203,6 +224,13 @@ class Engine:
 
     async def _work(self, job: Callable[[*Args], T], *args: *Args) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._worker, job, *args)
+
+
+def _sequences(asked: int | None, device: torch.device) -> int:
+    sequences = default_sequences(device) if asked is None else asked
+    if not 1 <= sequences <= STEP_TOKENS:
+        raise ValueError(f"max_sequences must be from 1 to {STEP_TOKENS}, not {sequences}")
+    return sequences
 
 
 def _find_device(asked: str | None) -> torch.device:

@@ -12,7 +12,8 @@ from harmony.runtime.layout import tensors
 from harmony.runtime.pages import PAGE, pages_of
 
 STEP_TOKENS = 512  # that one step reads at most
-MOST_SEQUENCES = 16  # that one step reads tokens of at most
+CPU_SEQUENCES = 16  # that one step reads tokens of at most, unless asked otherwise
+GPU_SEQUENCES = 128
 RESUME_POINTS = 32  # whose windows of the sliding layers can be kept at least
 MOST_RUNS = 64  # that attention to one context is cut into on a GPU
 GPU_RESERVE = 256 << 20  # for CUDA graphs, the workspace of cuBLAS and gaps in torch's memory; not measured
@@ -33,11 +34,20 @@ class MemoryEstimate:
         return self.weights + self.cache + self.work
 
 
-def page_counts(config: ModelConfig, context_length: int) -> tuple[int, int]:
+def default_sequences(device: torch.device) -> int:
+    """How many sequences a step reads on `device` unless asked otherwise.
+
+    On a GPU each one more costs little time, since the weights are read once for all of them; on a CPU
+    products of many rows take longer, and each would only be slower.
+    """
+    return GPU_SEQUENCES if device.type == "cuda" else CPU_SEQUENCES
+
+
+def page_counts(config: ModelConfig, context_length: int, max_sequences: int) -> tuple[int, int]:
     """How many pages a cache has: of the full layers for one whole context, which many can share, and of
-    the sliding layers for a step of MOST_SEQUENCES and for RESUME_POINTS besides."""
+    the sliding layers for a step of `max_sequences` and for RESUME_POINTS besides."""
     window = pages_of(config.sliding_window - 1) + 1
-    step = MOST_SEQUENCES * (window + 1) + STEP_TOKENS // PAGE
+    step = max_sequences * (window + 1) + STEP_TOKENS // PAGE
     return pages_of(context_length), step + RESUME_POINTS * window
 
 
@@ -46,24 +56,28 @@ def estimate(
     context_length: int,
     dtype: torch.dtype,
     *,
+    max_sequences: int = CPU_SEQUENCES,
     packed: bool = False,
     embedding_on_host: bool = False,
 ) -> MemoryEstimate:
     """What a model of this configuration takes where it computes, everything but the experts in `dtype`.
 
-    `packed` is a model on a GPU, whose kernels read experts and pages where they lie and so work in less
-    memory; `embedding_on_host` leaves the embedding out. What loading takes besides
-    (`harmony.runtime.streaming`) is less than the cache and the work, which come after it.
+    `max_sequences` are read together in a step at most. `packed` is a model on a GPU, whose kernels read
+    experts and pages where they lie and so work in less memory; `embedding_on_host` leaves the embedding
+    out. What loading takes besides (`harmony.runtime.streaming`) is less than the cache and the work, which
+    come after it.
     """
     size = dtype.itemsize
     token = 2 * config.kv_size  # numbers that one layer caches for a token
-    full, sliding = page_counts(config, context_length)
+    full, sliding = page_counts(config, context_length, max_sequences)
     windows = [config.window(layer) for layer in range(config.num_hidden_layers)]
     pages = sum(full if window is None else sliding for window in windows)
-    rows = min(STEP_TOKENS, context_length * MOST_SEQUENCES)
+    rows = min(STEP_TOKENS, context_length * max_sequences)
     activations = 4 * rows * 8 * (config.hidden_size + config.attention_size + config.intermediate_size)
-    logits = 4 * (2 * MOST_SEQUENCES + 8) * config.vocab_size  # in sampling too
-    kernels = _kernels_work(config) if packed else _reference_work(config, context_length, size)
+    logits = 4 * (2 * max_sequences + 8) * config.vocab_size  # in sampling too
+    kernels = (
+        _kernels_work(config, max_sequences) if packed else _reference_work(config, context_length, size)
+    )
     resident = [
         spec for spec in tensors(config) if not (embedding_on_host and spec.name == "embedding.weight")
     ]
@@ -74,9 +88,9 @@ def estimate(
     )
 
 
-def _kernels_work(config: ModelConfig) -> int:
+def _kernels_work(config: ModelConfig, max_sequences: int) -> int:
     """Of the Triton kernels: what runs of a context find of their own, before they are added up."""
-    found = 4 * MOST_SEQUENCES * config.num_attention_heads * MOST_RUNS * (config.head_dim + 2)
+    found = 4 * max_sequences * config.num_attention_heads * MOST_RUNS * (config.head_dim + 2)
     return found + GPU_RESERVE
 
 
@@ -105,21 +119,37 @@ def check_memory(
     free: int,
     place: str,
     *,
+    max_sequences: int = CPU_SEQUENCES,
     packed: bool = False,
     embedding_on_host: bool = False,
 ) -> None:
-    """Raise NotEnoughMemoryError, with the numbers, when the estimate exceeds `free` bytes."""
+    """Raise NotEnoughMemoryError, with the numbers and a way out, when the estimate exceeds `free` bytes."""
 
-    def needed(length: int, on_host: bool = embedding_on_host) -> MemoryEstimate:
-        return estimate(config, length, dtype, packed=packed, embedding_on_host=on_host)
+    def needed(
+        length: int, sequences: int = max_sequences, on_host: bool = embedding_on_host
+    ) -> MemoryEstimate:
+        return estimate(
+            config, length, dtype, max_sequences=sequences, packed=packed, embedding_on_host=on_host
+        )
+
+    def fewer(on_host: bool) -> int:
+        """The most sequences that fit with the whole context; 0 if not even one does."""
+        downward = range(max_sequences, 0, -1)
+        return next((n for n in downward if needed(context_length, n, on_host).total <= free), 0)
 
     asked = needed(context_length)
     if asked.total <= free:
         return
     shorter = range(context_length // 1024 * 1024, 0, -1024)
     fitting = next((length for length in shorter if needed(length).total <= free), 0)
-    if packed and not config.tie_word_embeddings and needed(context_length, True).total <= free:
+    can_move = packed and not config.tie_word_embeddings and not embedding_on_host
+    moved = fewer(on_host=True) if can_move else 0
+    if few := fewer(embedding_on_host):
+        advice = f"load it with max_sequences={few} (--max-sequences {few}) or less"
+        advice += ", or with embedding_on_host=True (--embedding-on-host)" * (moved == max_sequences)
+    elif moved:
         advice = "load it with embedding_on_host=True (--embedding-on-host)"
+        advice += f" and max_sequences={moved} (--max-sequences {moved})" * (moved < max_sequences)
     elif fitting:
         advice = f"load it with context_length={fitting} (--context {fitting}) or less"
     else:

@@ -23,6 +23,7 @@ def load_engine(
     dtype: Literal["bfloat16", "float32"] | None = None,
     context_length: int | None = None,
     embedding_on_host: bool = False,
+    max_sequences: int | None = None,
     api_key: str | None = None,
     progress: "Callable[[int, int], None] | None" = None,
 ) -> TokenEngine:
@@ -30,8 +31,9 @@ def load_engine(
 
     "tiny" is the bundled demonstration; an http(s) URL is a server that takes token ids, with
     `api_key`; a folder holds a checkpoint; anything of the form "org/name" is looked up in the local
-    Hugging Face cache and then downloaded. `device`, `dtype`, `context_length`, `embedding_on_host` and
-    `progress` are those of `Engine.load`. Raises ModelError and its kinds, or EngineError for a server.
+    Hugging Face cache and then downloaded. `device`, `dtype`, `context_length`, `embedding_on_host`,
+    `max_sequences` and `progress` are those of `Engine.load`. Raises ModelError and its kinds, or
+    EngineError for a server.
     """
     if model.startswith(("http://", "https://")):
         from harmony.runtime.remote import RemoteEngine
@@ -43,7 +45,14 @@ def load_engine(
     folder = find_folder(model)
     name = None if folder == Path(model) else model
     return Engine.load(
-        folder, device, dtype, context_length, progress, name=name, embedding_on_host=embedding_on_host
+        folder,
+        device,
+        dtype,
+        context_length,
+        progress,
+        name=name,
+        embedding_on_host=embedding_on_host,
+        max_sequences=max_sequences,
     )
 
 

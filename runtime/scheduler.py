@@ -1,6 +1,6 @@
 """Which tokens of which requests the model reads next.
 
-Every step reads up to STEP_TOKENS tokens of up to MOST_SEQUENCES requests: one of each that generates, and
+Every step reads up to STEP_TOKENS tokens of up to `max_sequences` requests: one of each that generates, and
 chunks of prompts beside them. A request that runs alone has drafts verified. Requests begin in the order
 they came, as soon as there are pages for their prompts. When pages run out, the youngest request gives up
 its own; it goes on later, from what the cache still has of it, with the same tokens.
@@ -18,7 +18,7 @@ from harmony.errors import EngineError
 from harmony.runtime.backend import Model
 from harmony.runtime.decoding import Decoder, DecodeStep, Draw, Drawn
 from harmony.runtime.fused import FusedTransformer
-from harmony.runtime.memory import MOST_SEQUENCES, STEP_TOKENS
+from harmony.runtime.memory import CPU_SEQUENCES, STEP_TOKENS
 from harmony.runtime.paged import Batch, PagedCache, Part
 from harmony.runtime.request import Request
 
@@ -47,9 +47,10 @@ class Flight:
 class Scheduler:
     """Serves requests on one model with one cache; used in one thread."""
 
-    def __init__(self, model: Model, cache: PagedCache) -> None:
+    def __init__(self, model: Model, cache: PagedCache, *, max_sequences: int = CPU_SEQUENCES) -> None:
         self._model = model
         self._cache = cache
+        self._max_sequences = max_sequences
         self._decoder = Decoder(model, cache) if isinstance(model, FusedTransformer) else None
         self._flight: Flight | None = None  # begun before the tokens of the step before it were known
         self._waiting: deque[Request] = deque()  # the oldest first, and all younger than those that run
@@ -82,7 +83,7 @@ class Scheduler:
 
     def _admit(self) -> None:
         """Begin with those that wait, one after the other, while there are pages for them."""
-        while self._waiting and len(self._running) < MOST_SEQUENCES:
+        while self._waiting and len(self._running) < self._max_sequences:
             spare = sum(request.lacking for request in self._running)
             sequence = self._cache.open(self._waiting[0].tokens, spare)
             if sequence is None:

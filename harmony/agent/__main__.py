@@ -185,6 +185,7 @@ def _engine(options: argparse.Namespace) -> TokenEngine:
             device=options.device,
             context_length=options.context,
             embedding_on_host=options.embedding_on_host,
+            max_sequences=options.max_sequences,
             api_key=os.environ.get("HARMONY_API_KEY"),
             progress=show,
         )

@@ -68,6 +68,12 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="leave the embedding table out of the GPU's memory: 1.08 GiB of gpt-oss",
     )
+    add(
+        "--max-sequences",
+        type=_positive,
+        metavar="N",
+        help="generations that memory is set apart for (128 on cuda, 16 on a CPU)",
+    )
     add("--reasoning", choices=("low", "medium", "high"), default="medium", help="reasoning effort (medium)")
     add(
         "--tools",

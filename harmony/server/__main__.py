@@ -50,6 +50,7 @@ def _serve(options: argparse.Namespace) -> None:
             device=options.device,
             context_length=options.context,
             embedding_on_host=options.embedding_on_host,
+            max_sequences=options.max_sequences,
             api_key=os.environ.get("HARMONY_API_KEY"),
         )
     except ValueError as error:
@@ -81,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
         "--embedding-on-host",
         action="store_true",
         help="leave the embedding table out of the GPU's memory: 1.08 GiB of gpt-oss",
+    )
+    add(
+        "--max-sequences",
+        type=int,
+        metavar="N",
+        help="requests that are decoded together (128 on cuda, 16 on a CPU)",
     )
     add("--queue", type=int, default=64, metavar="N", help="requests that run or wait; more get 429 (64)")
     return p

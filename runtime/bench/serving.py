@@ -48,19 +48,25 @@ def engine_rows(
 ) -> Iterator[Row]:
     """Every figure of our engine with these weights."""
     packed, model = why_not_fused(device, torch.bfloat16) is None, build(config, state)
-    room = free_memory(device)
+    room, together = free_memory(device), max(plan.batches)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
     def needed(positions: int) -> int:
-        found = estimate(config, positions, torch.bfloat16, packed=packed)
+        found = estimate(config, positions, torch.bfloat16, max_sequences=together, packed=packed)
         return found.cache + found.work
 
     cells = [(batch, context) for context in plan.contexts for batch in plan.batches]
     fitting = [cell for cell in cells if needed(plan.positions(*cell)) <= room]
     turn = PAGE * pages_of(min(HISTORY, max(plan.contexts)) + NEW + 2 * plan.tokens)
     positions = max([turn, *(plan.positions(*cell) for cell in fitting)])
-    engine = Engine(model, name="harmony", context_length=positions, default_sampling=SamplingParams())
+    engine = Engine(
+        model,
+        name="harmony",
+        context_length=positions,
+        default_sampling=SamplingParams(),
+        max_sequences=together,
+    )
     asyncio.run(decode_rate(engine, random_prompts(2, 8, config.vocab_size, seed=99), 2))  # compiles
     yield from decode_rows(engine, config, plan, machine, fitting)
     for batch, context in cells:

@@ -12,7 +12,7 @@ from harmony.runtime.bench.shapes import shape
 from harmony.runtime.checkpoint import Checkpoint
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.engine import Engine
-from harmony.runtime.memory import GIB, check_memory, estimate, free_memory
+from harmony.runtime.memory import GIB, STEP_TOKENS, check_memory, default_sequences, estimate, free_memory
 from harmony.runtime.streaming import BUFFER
 
 
@@ -37,25 +37,56 @@ def test_the_cache_is_counted_exactly(checkpoint: Path, config: ModelConfig) -> 
 
 
 @pytest.mark.parametrize(
-    ("layers", "experts", "on_host", "weights", "cache", "most"),
+    ("layers", "experts", "on_host", "sequences", "parts", "limit", "fits"),
     [
-        (24, 32, False, 12.82, 3.25, 16.6),
-        (24, 32, True, 11.74, 3.25, 15.5),
-        (36, 128, False, 60.77, 4.87, 66.2),
+        (24, 32, False, 128, (12.82, 3.90, 0.73), 16 * GIB, False),
+        (24, 32, True, 128, (11.74, 3.90, 0.73), 16 * GIB, False),
+        (24, 32, True, 64, (11.74, 3.53, 0.57), 16 * GIB, True),
+        (24, 32, True, 16, (11.74, 3.25, 0.45), 16 * GIB, True),
+        (36, 128, False, 128, (60.77, 5.85, 0.73), 80 * 10**9, True),
     ],
 )
 def test_the_published_models_fit(
-    layers: int, experts: int, on_host: bool, weights: float, cache: float, most: float
+    layers: int,
+    experts: int,
+    on_host: bool,
+    sequences: int,
+    parts: tuple[float, float, float],
+    limit: int,
+    fits: bool,
 ) -> None:
-    """With all of their context: 20b in 16 GiB if the embedding stays on the host, 120b in 80 GB."""
+    """With all of their context: 120b in 80 GB, 20b in 16 GiB with its embedding on the host for fewer
+    than 128 sequences."""
     needed = estimate(
-        shape(layers, experts, 201088), 131072, torch.bfloat16, packed=True, embedding_on_host=on_host
+        shape(layers, experts, 201088),
+        131072,
+        torch.bfloat16,
+        max_sequences=sequences,
+        packed=True,
+        embedding_on_host=on_host,
     )
-    assert round(needed.weights / GIB, 2) == weights
-    assert round(needed.cache / GIB, 2) == cache
-    assert needed.total / GIB < most
-    limit = 80 * 10**9 if layers == 36 else 16 * GIB
-    assert (needed.total < limit) == (layers == 36 or on_host)
+    found = needed.weights, needed.cache, needed.work
+    assert tuple(round(part / GIB, 2) for part in found) == parts
+    assert (needed.total < limit) == fits
+
+
+@pytest.mark.parametrize("sequences", [1, 16, 40])
+def test_an_engine_reads_as_many_sequences_as_asked(checkpoint: Path, sequences: int) -> None:
+    """Its cache is that of the estimate for them; more than a step has tokens, or none, are refused."""
+    loaded = Engine.load(checkpoint, "cpu", context_length=700, max_sequences=sequences)
+    assert loaded._scheduler is not None
+    layers = loaded._scheduler._cache.layers
+    config = Checkpoint.open(checkpoint).config
+    needed = estimate(config, 700, torch.bfloat16, max_sequences=sequences)
+    assert sum(layer.keys.nbytes + layer.values.nbytes for layer in layers) == needed.cache
+    for wrong in (0, STEP_TOKENS + 1):
+        with pytest.raises(ValueError, match="max_sequences must be from 1 to 512"):
+            Engine.load(checkpoint, "cpu", max_sequences=wrong)
+
+
+def test_a_gpu_reads_more_sequences() -> None:
+    """128 together on CUDA, 16 on a CPU."""
+    assert [default_sequences(torch.device(name)) for name in ("cuda", "cuda:1", "cpu")] == [128, 128, 16]
 
 
 def test_loading_takes_no_more_than_what_comes_after() -> None:
@@ -74,24 +105,37 @@ def test_repacked_weights_are_counted_exactly(checkpoint: Path, config: ModelCon
     assert whole.weights - rest.weights == loaded["embedding.weight"].nbytes
 
 
-def test_refusal_advises_to_leave_the_embedding() -> None:
-    """A card of 16 GiB holds 20b with its whole context in no other way."""
-    model, free = shape(24, 32, 201088), 16 * GIB
-    with pytest.raises(NotEnoughMemoryError, match=r"16.00 GiB are free on cuda; .*embedding_on_host=True"):
-        check_memory(model, 131072, torch.bfloat16, free, "cuda", packed=True)
-    check_memory(model, 131072, torch.bfloat16, free, "cuda", packed=True, embedding_on_host=True)
+def test_refusal_advises_what_keeps_the_context() -> None:
+    """A card of 16 GiB holds 20b with its whole context if the embedding is left out and at most so many
+    sequences are read together; both are told, or the one that is enough."""
+
+    def check(free: float, sequences: int, on_host: bool = False) -> None:
+        model, room = shape(24, 32, 201088), int(free * GIB)
+        options = {"packed": True, "embedding_on_host": on_host}
+        check_memory(model, 131072, torch.bfloat16, room, "cuda", max_sequences=sequences, **options)
+
+    both = r"16.00 GiB are free on cuda; load it with embedding_on_host=True .* and max_sequences=84 "
+    with pytest.raises(NotEnoughMemoryError, match=both):
+        check(16, 128)
+    with pytest.raises(NotEnoughMemoryError, match=r"embedding_on_host=True \(--embedding-on-host\)$"):
+        check(16, 16)
+    with pytest.raises(NotEnoughMemoryError, match=r"max_sequences=84 \(--max-sequences 84\) or less$"):
+        check(16, 128, on_host=True)
+    check(16, 84, on_host=True)
+    with pytest.raises(NotEnoughMemoryError, match=r"max_sequences=\d+ .*, or with embedding_on_host=True"):
+        check(17, 128)
     with pytest.raises(NotEnoughMemoryError, match=r"context_length=\d+"):
-        check_memory(model, 131072, torch.bfloat16, 14 * GIB, "cuda", packed=True, embedding_on_host=True)
+        check(14, 16, on_host=True)
 
 
 def test_refusal_tells_the_numbers(config: ModelConfig) -> None:
     """What is needed, of what parts, what is free, and a context that would fit."""
-    needed = estimate(config, 131072, torch.float32)
+    needed = estimate(config, 131072, torch.float32, max_sequences=1)
     with pytest.raises(NotEnoughMemoryError, match=r"needs about [\d.]+ GiB .*cpu; .*context_length=") as e:
-        check_memory(config, 131072, torch.float32, needed.total - 1, "cpu")
+        check_memory(config, 131072, torch.float32, needed.total - 1, "cpu", max_sequences=1)
     fitting = int(str(e.value).rpartition("context_length=")[2].split()[0])
-    assert estimate(config, fitting, torch.float32).total < needed.total
-    check_memory(config, 131072, torch.float32, needed.total, "cpu")
+    assert estimate(config, fitting, torch.float32, max_sequences=1).total < needed.total
+    check_memory(config, 131072, torch.float32, needed.total, "cpu", max_sequences=1)
 
 
 def test_refusal_without_any_context(config: ModelConfig) -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from harmony.runtime.generation import GeneratedToken, SamplingParams
-from harmony.runtime.memory import MOST_SEQUENCES, STEP_TOKENS
+from harmony.runtime.memory import CPU_SEQUENCES, STEP_TOKENS
 from harmony.runtime.model import Transformer
 from harmony.runtime.paged import PagedCache
 from harmony.runtime.request import Request
@@ -128,14 +128,15 @@ def test_requests_begin_in_the_order_they_came(model: Transformer) -> None:
     assert order == requests
 
 
-def test_no_more_than_a_batch_runs(model: Transformer) -> None:
+@pytest.mark.parametrize("most", [1, CPU_SEQUENCES, 24])
+def test_no_more_than_a_batch_runs(model: Transformer, most: int) -> None:
     """The others wait."""
-    scheduler = new_scheduler(model)
-    requests = [asked([n], 2) for n in range(MOST_SEQUENCES + 3)]
+    scheduler = Scheduler(model, new_scheduler(model)._cache, max_sequences=most)
+    requests = [asked([n], 2) for n in range(most + 3)]
     for request in requests:
         scheduler.add(request)
     scheduler.step()
-    assert [request.has_news for request in requests] == [True] * MOST_SEQUENCES + [False] * 3
+    assert [request.has_news for request in requests] == [True] * most + [False] * 3
 
 
 def test_the_youngest_gives_way_and_loses_nothing(model: Transformer) -> None:
