@@ -10,13 +10,14 @@ from harmony.kernels.attention import MOST_SCORES
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.layout import tensors
 from harmony.runtime.pages import PAGE, pages_of
+from harmony.runtime.token_table import WORD
 
 STEP_TOKENS = 512  # that one step reads at most
 CPU_SEQUENCES = 16  # that one step reads tokens of at most, unless asked otherwise
 GPU_SEQUENCES = 128
 RESUME_POINTS = 32  # whose windows of the sliding layers can be kept at least
 MOST_RUNS = 64  # that attention to one context is cut into on a GPU
-GPU_RESERVE = 256 << 20  # for CUDA graphs, the workspace of cuBLAS and gaps in torch's memory; not measured
+GPU_RESERVE = 256 << 20  # for CUDA itself, the workspace of cuBLAS and gaps in torch's memory; not measured
 GIB = 1 << 30
 NO_LIMIT = 1 << 62
 
@@ -73,10 +74,12 @@ def estimate(
     windows = [config.window(layer) for layer in range(config.num_hidden_layers)]
     pages = sum(full if window is None else sliding for window in windows)
     rows = min(STEP_TOKENS, context_length * max_sequences)
-    activations = 4 * rows * 8 * (config.hidden_size + config.attention_size + config.intermediate_size)
+    activations = rows * _activations(config)
     logits = 4 * (2 * max_sequences + 8) * config.vocab_size  # in sampling too
     kernels = (
-        _kernels_work(config, max_sequences) if packed else _reference_work(config, context_length, size)
+        _kernels_work(config, context_length, max_sequences)
+        if packed
+        else _reference_work(config, context_length, size)
     )
     resident = [
         spec for spec in tensors(config) if not (embedding_on_host and spec.name == "embedding.weight")
@@ -88,10 +91,30 @@ def estimate(
     )
 
 
-def _kernels_work(config: ModelConfig, max_sequences: int) -> int:
-    """Of the Triton kernels: what runs of a context find of their own, before they are added up."""
+def decode_inputs(config: ModelConfig, context_length: int, max_sequences: int) -> int:
+    """Bytes of what the decode steps read (`harmony.runtime.decoding`), one step for each power of two of
+    sequences: two tables of pages, a grammar's mask and four numbers a row. The host has twice as many."""
+    words = -(-config.vocab_size // WORD)
+    row = 4 * (2 * pages_of(context_length) + words) + 28
+    return _graph_rows(max_sequences) * row
+
+
+def _activations(config: ModelConfig) -> int:
+    """Bytes of a row between the matrices of a layer: an allowance, not measured."""
+    return 4 * 8 * (config.hidden_size + config.attention_size + config.intermediate_size)
+
+
+def _graph_rows(max_sequences: int) -> int:
+    """Of all decode steps together."""
+    return (2 << (max_sequences - 1).bit_length()) - 1
+
+
+def _kernels_work(config: ModelConfig, context_length: int, max_sequences: int) -> int:
+    """Of the Triton kernels: what runs of a context find of their own, before they are added up, and of
+    the decode steps, whose graphs share no memory, the inputs and an allowance for what each keeps."""
     found = 4 * max_sequences * config.num_attention_heads * MOST_RUNS * (config.head_dim + 2)
-    return found + GPU_RESERVE
+    kept = _graph_rows(max_sequences) * _activations(config)
+    return found + decode_inputs(config, context_length, max_sequences) + kept + GPU_RESERVE
 
 
 def _reference_work(config: ModelConfig, context_length: int, size: int) -> int:

@@ -13,12 +13,14 @@ from harmony.runtime.backend import Model
 from harmony.runtime.closing.guide import Guide
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.constraint import Constraint
-from harmony.runtime.decoding import Decoder, DecodeStep, Draw, Drawn
+from harmony.runtime.decoding import Decoder, DecodeStep, Draw, Drawn, Input
 from harmony.runtime.fused import FusedTransformer
 from harmony.runtime.generation import SamplingParams
 from harmony.runtime.grammars import Grammars
+from harmony.runtime.memory import decode_inputs
 from harmony.runtime.model import Transformer
 from harmony.runtime.paged import Batch, PagedCache, Part
+from harmony.runtime.pages import PAGE
 from harmony.runtime.request import Request
 from harmony.runtime.scheduler import Scheduler
 from harmony.runtime.token_table import packed
@@ -70,6 +72,15 @@ def served(model: Model, *requests: Request) -> list[list[int]]:
     while not all(request.ended for request in requests):
         scheduler.step()
     return [[token.token for token in request.collect()] for request in requests]
+
+
+@pytest.mark.parametrize(("most", "sizes"), [(1, [1]), (3, [1, 2, 4]), (8, [1, 2, 4, 8])])
+def test_inputs_are_counted_exactly(fused: FusedTransformer, most: int, sizes: list[int]) -> None:
+    """The estimate of memory has the bytes that the steps of up to so many sequences read on the device."""
+    steps = [DecodeStep(fused, paged(fused), size) for size in sizes]
+    inputs = [value for step in steps for value in vars(step).values() if isinstance(value, Input)]
+    taken = sum(value.tensor.nbytes for value in inputs)
+    assert taken == decode_inputs(fused.config, 64 * PAGE, most)
 
 
 def test_tokens_are_the_references(model: Transformer, fused: FusedTransformer, decoded: list[int]) -> None:
