@@ -19,6 +19,12 @@ def test_folder(checkpoint: Path) -> None:
     assert (engine.name, engine.context_length) == ("model", 32)
 
 
+def test_number_of_sequences_reaches_the_engine(checkpoint: Path) -> None:
+    """The engine refuses one that no step can read."""
+    with pytest.raises(ValueError, match="max_sequences must be from 1 to 512, not 513"):
+        load_engine(str(checkpoint), device="cpu", max_sequences=513)
+
+
 def test_tiny_is_bundled() -> None:
     """The demonstration lies beside the module."""
     assert find_folder("tiny") == Path(models.__file__).parent / "tiny"
