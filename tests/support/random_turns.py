@@ -223,7 +223,12 @@ _CLASS_OR_ESCAPE = re.compile(r"\[(?:\\.|[^\]\\])*\]|\\.", re.DOTALL)
 
 
 def _ecma_pattern(pattern: str) -> str:
-    """An expression for Python's `re` that reads the classes of ECMA-262."""
+    """An expression for Python's `re` that reads the classes of ECMA-262.
+
+    The same one if it has none of them: names of patterns can be part of references.
+    """
+    if not re.search(r"\\[wWdDsSbB]", pattern):
+        return pattern
 
     def spelled_out(found: re.Match[str]) -> str:
         piece = found[0]
