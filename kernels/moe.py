@@ -111,8 +111,8 @@ def moe(
     if residual is not None:
         return residual + moe(x, weights, ids, experts)
     if isinstance(experts, PackedExperts):
-        experts = unpack_experts(experts, torch.unique(ids))
-        ids = torch.unique(ids, return_inverse=True)[1]
+        chosen, ids = torch.unique(ids, return_inverse=True)
+        experts = unpack_experts(experts, chosen)
     if cpu.serves(x):
         from harmony.kernels.cpu.moe import moe as on_cpu
 

@@ -8,18 +8,16 @@ import math
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from harmony.errors import UnsupportedModelError
 from harmony.kernels.linear import linear
 from harmony.kernels.moe import PackedExperts, moe, pack_experts
 from harmony.kernels.qkv import qkv
-from harmony.kernels.rope import rotation, yarn_concentration, yarn_frequencies
 from harmony.kernels.router import route
 from harmony.kernels.unembedding import unembed
 from harmony.runtime.config import ModelConfig
-from harmony.runtime.model import State, experts_of
+from harmony.runtime.model import Frame, State, experts_of
 from harmony.runtime.paged import Batch, PagedLayer
 from harmony.runtime.rows import Places, Rows
 
@@ -60,7 +58,7 @@ class MoEBlock:
         return moe(t, weights, ids, self.experts, residual=x)
 
 
-class FusedTransformer:
+class FusedTransformer(Frame):
     """The whole model, for batches over a paged cache.
 
     `state` is that of `harmony.runtime.model.Transformer`, its experts packed as `harmony.kernels.packed`
@@ -69,31 +67,11 @@ class FusedTransformer:
     """
 
     def __init__(self, config: ModelConfig, state: State) -> None:
-        self.config = config
-        self.embedding = state["embedding.weight"]
+        super().__init__(config, state)
         self.blocks = [
             (AttentionBlock(config, state, layer), MoEBlock(config, state, layer))
             for layer in range(config.num_hidden_layers)
         ]
-        self.norm = state["norm.scale"].float()
-        self.unembedding = state["embedding.weight" if config.tie_word_embeddings else "unembedding.weight"]
-        self.frequencies = yarn_frequencies(
-            config.head_dim,
-            theta=config.rope_theta,
-            factor=config.rope_scaling_factor,
-            initial_context=config.initial_context_length,
-            alpha=config.rope_ntk_alpha,
-            beta=config.rope_ntk_beta,
-        ).to(self.device)
-        self.concentration = yarn_concentration(config.rope_scaling_factor)
-
-    @property
-    def device(self) -> torch.device:
-        return self.unembedding.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.unembedding.dtype
 
     @torch.inference_mode()
     def __call__(self, tokens: Tensor, batch: Batch) -> Tensor:
@@ -106,8 +84,8 @@ class FusedTransformer:
         self, tokens: Tensor, positions: Tensor, layers: Sequence[PagedLayer], full: Places, sliding: Places
     ) -> Tensor:
         """Add `tokens` int64 [n] at `positions` int64 [n] to the cache; returns float32 [n, H]."""
-        cos, sin = rotation(positions, self.frequencies, self.concentration)
-        x = F.embedding(tokens.to(self.embedding.device), self.embedding).to(self.device).float()
+        cos, sin = self.rotation(positions)
+        x = self.embed(tokens).float()
         for (attend, mix), layer in zip(self.blocks, layers, strict=True):
             x = mix(attend(x, cos, sin, layer, full if layer.window is None else sliding))
         return x

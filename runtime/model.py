@@ -71,25 +71,15 @@ def experts_of(config: ModelConfig, state: State, layer: int) -> Experts | Packe
     return Experts(*up_parts, up_bias, *down_parts, down_bias, alpha, limit)
 
 
-class Transformer:
-    """The whole model, for one sequence or a batch of them.
-
-    `state` is what `Checkpoint.load` gives: the tensors of `harmony.runtime.layout.tensors` under their names
-    in original/, experts repacked if they are on a GPU. The unembedding's dtype, bfloat16 or float32, is that
-    of the computation, and its device the model's; the embedding may lie on the host.
-    Norms, rotation, router, attention scores and softmax are float32 in either case.
-    """
+class Frame:
+    """What a model has around its layers: the two tables, the last norm, and the rotation of positions."""
 
     def __init__(self, config: ModelConfig, state: State) -> None:
         self.config = config
         self.embedding = state["embedding.weight"]
-        self.blocks = [
-            (AttentionBlock(config, state, layer), MoEBlock(config, state, layer))
-            for layer in range(config.num_hidden_layers)
-        ]
         self.norm = state["norm.scale"].float()
         self.unembedding = state["embedding.weight" if config.tie_word_embeddings else "unembedding.weight"]
-        self.frequencies = yarn_frequencies(
+        self._frequencies = yarn_frequencies(
             config.head_dim,
             theta=config.rope_theta,
             factor=config.rope_scaling_factor,
@@ -97,7 +87,7 @@ class Transformer:
             alpha=config.rope_ntk_alpha,
             beta=config.rope_ntk_beta,
         ).to(self.device)
-        self.concentration = yarn_concentration(config.rope_scaling_factor)
+        self._concentration = yarn_concentration(config.rope_scaling_factor)
 
     @property
     def device(self) -> torch.device:
@@ -106,6 +96,34 @@ class Transformer:
     @property
     def dtype(self) -> torch.dtype:
         return self.unembedding.dtype
+
+    def embed(self, tokens: Tensor) -> Tensor:
+        """The rows [n, H] of `tokens` int64 [n], on the model's device wherever the table lies."""
+        return F.embedding(tokens.to(self.embedding.device), self.embedding).to(self.device)
+
+    def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines float32 [n, D / 2] of the angles of `positions` int64 [n]."""
+        return rotation(positions, self._frequencies, self._concentration)
+
+
+class Transformer(Frame):
+    """The whole model, for one sequence or a batch of them.
+
+    `state` is what `Checkpoint.load` gives: the tensors of `harmony.runtime.layout.tensors` under their names
+    in original/, experts repacked if they are on a GPU. The unembedding's dtype, bfloat16 or float32, is that
+    of the computation, and its device the model's; the embedding may lie on the host.
+    Norms, rotation, router, attention scores and softmax are float32 in either case.
+    """
+
+    attention: type[AttentionBlock] = AttentionBlock
+    mixture: type[MoEBlock] = MoEBlock
+
+    def __init__(self, config: ModelConfig, state: State) -> None:
+        super().__init__(config, state)
+        self.blocks = [
+            (self.attention(config, state, layer), self.mixture(config, state, layer))
+            for layer in range(config.num_hidden_layers)
+        ]
 
     def new_cache(self, context_length: int) -> KVCache:
         """An empty cache for up to `context_length` tokens."""
@@ -118,8 +136,8 @@ class Transformer:
         Returns the float32 logits of the token after the last one [V], or after each of them [n, V]; of a
         batch those that it wants [wanted, V].
         """
-        cos, sin = rotation(cache.extend(len(tokens)), self.frequencies, self.concentration)
-        x = F.embedding(tokens.to(self.embedding.device), self.embedding).to(self.device)
+        cos, sin = self.rotation(cache.extend(len(tokens)))
+        x = self.embed(tokens)
         for (attend, mix), layer in zip(self.blocks, cache.layers, strict=True):
             x = x + attend(x, cos, sin, layer)
             x = x + mix(x)

@@ -127,15 +127,12 @@ class ParallelTransformer(Transformer):
     caches are of the heads that are here.
     """
 
+    attention, mixture = ParallelAttention, ParallelMoE
+
     def __init__(self, shard: Shard, state: State) -> None:
-        config = shard.config
-        super().__init__(config, state)
+        super().__init__(shard.config, state)
         self.shard = shard
-        self.blocks = [
-            (ParallelAttention(config, state, layer), ParallelMoE(config, state, layer))
-            for layer in range(config.num_hidden_layers)
-        ]
-        if config.tie_word_embeddings:
+        if self.config.tie_word_embeddings:
             self.unembedding = self.embedding[shard.rows]
 
     @classmethod

@@ -6,6 +6,7 @@ are added up in one register, the odd ones in another.
 
 from numba import njit
 
+from harmony.kernels.cpu.avx512 import AHEAD
 from harmony.kernels.cpu.llvm import (
     add_f32x16,
     load_first_i16x32,
@@ -15,8 +16,6 @@ from harmony.kernels.cpu.llvm import (
     x86_dot_bf16,
     zero_f32x16,
 )
-
-AHEAD = 8192  # bytes of weights between what is computed and what is asked for
 
 
 @njit(inline="always")

@@ -5,7 +5,8 @@ beside it do.
 """
 
 import os
-from importlib.util import find_spec
+from functools import cache
+from importlib import util
 from typing import Literal, get_args
 
 from torch import Tensor
@@ -15,6 +16,7 @@ from harmony.errors import ModelError
 Level = Literal["triton", "interpreted", "torch"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 CHOICE = "HARMONY_GPU_KERNELS"  # the environment variable that forces a level
+find_spec = cache(util.find_spec)  # every operation asks
 FEW_ROWS = 16  # up to which a dense matrix is streamed; above, the library's product is faster
 
 
