@@ -10,6 +10,7 @@ from torch import Tensor
 from harmony.errors import UnsupportedModelError
 from harmony.kernels import triton
 from harmony.kernels.packed import pack
+from harmony.kernels.triton.launch import recording
 from harmony.runtime.config import ModelConfig, alternating_layers
 from harmony.runtime.fused import FusedTransformer
 from harmony.runtime.layout import tensors
@@ -129,6 +130,25 @@ def test_nothing_is_wanted_of_the_beginning(
     twins = Twins(uneven, random_state(uneven))
     for logits in twins.step((twins.open(tokens(60)), tokens(30), 0)):
         assert logits.shape == (0, 77)
+
+
+@pytest.mark.parametrize("rows", [1, 8])
+def test_few_rows_take_six_launches_a_layer(
+    rows: int, uneven: ModelConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one more for the logits."""
+    monkeypatch.setenv(triton.CHOICE, "interpreted")
+    twins = Twins(uneven, random_state(uneven))
+    (_, fused), (_, cache) = twins.models, twins.caches
+    parts = []
+    for number in range(rows):
+        sequence = cache.open([number, 0])
+        assert sequence is not None
+        assert sequence.extend(1)
+        parts.append(Part(sequence, [number], 1))
+    with recording("cuda") as launches:
+        fused(torch.arange(rows), Batch(cache, parts))
+    assert len(launches) == 6 * uneven.num_hidden_layers + 1
 
 
 def test_tied_embeddings(uneven: ModelConfig, monkeypatch: pytest.MonkeyPatch) -> None:
