@@ -163,8 +163,8 @@ def test_a_server_that_dies_is_told() -> None:
 
 def test_a_server_that_is_slow_is_told() -> None:
     """A call over the time is an error of that call."""
-    (slow,) = answers(MCPServer(*SUMS, timeout=3), ("sleep", '{"seconds": 30}'))
-    assert slow.endswith("mcp_server.py did not answer (waited 3 s at most)")
+    (slow,) = answers(MCPServer(*SUMS, timeout=8), ("sleep", '{"seconds": 30}'))
+    assert slow.endswith("mcp_server.py did not answer (waited 8 s at most)")
 
 
 def test_a_cancelled_call_leaves_the_server_usable() -> None:

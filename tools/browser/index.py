@@ -7,6 +7,7 @@ be read is skipped, with a note.
 import hashlib
 import re
 import sqlite3
+import weakref
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -73,17 +74,21 @@ class _Known:
 
 
 class Index:
-    """The index in a file, or in memory; for one thread at a time. Raises OSError and sqlite3.Error."""
+    """The index in a file, or in memory; for one thread at a time. Raises OSError and sqlite3.Error.
+
+    Its connection is closed with it at the latest.
+    """
 
     def __init__(self, file: str | Path) -> None:
         if str(file) != MEMORY:
             Path(file).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._db = sqlite3.connect(file, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+        self._closing = weakref.finalize(self, self._db.close)
         self._prepare()
 
     def close(self) -> None:
         """Close the file."""
-        self._db.close()
+        self._closing()
 
     def search(self, query: str, n: int) -> list[Result]:
         """Pages with the query as a phrase, then with all of its words, then with some of them."""
