@@ -11,6 +11,7 @@ import struct
 import threading
 import time
 import uuid
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -82,6 +83,7 @@ class SessionStore:
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         except (OSError, sqlite3.Error) as error:
             raise SessionError(f"{path} cannot be opened: {error}") from error
+        self._closing = weakref.finalize(self, self._database.close)
         with self._errors():
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = NORMAL")
@@ -151,9 +153,9 @@ class SessionStore:
                 raise SessionError(f"there is no session {session_id!r} in {self._path}")
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; dropping the store does so too."""
         with self._lock:
-            self._database.close()
+            self._closing()
 
     def create(self, session_id: str | None, transcript: Transcript, *, parent: str | None = None) -> Session:
         """A new session of what a transcript holds. Raises SessionError when there is one of this id."""
