@@ -59,7 +59,10 @@ def test_the_commands_of_a_page_print_what_it_says(page: str, tmp_path: Path) ->
     )
     ran = [(commands, printed) for commands, printed in examples if not commands.startswith("# needs ")]
     assert all(any(f"python {name}" in commands for commands, _ in ran) for name in files)
-    home = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    home = {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+    }
     for commands, printed in ran:
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", commands],

@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, closing, contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -15,9 +15,11 @@ from rich.progress import Progress
 from harmony.agent import trace_command
 from harmony.agent.agent import Agent
 from harmony.agent.chat import Chat
+from harmony.agent.kept import Sessions
 from harmony.agent.options import output_of_options, parser, sampling_of, server_of, tools_of
 from harmony.agent.output import Format
 from harmony.agent.run import Limits, Run
+from harmony.agent.session import Session
 from harmony.agent.shell import completion
 from harmony.agent.terminal import confirm, show, view_of
 from harmony.errors import HarmonyError, UsageError
@@ -26,7 +28,6 @@ from harmony.runtime.generation import TokenEngine
 from harmony.runtime.models import load_engine
 from harmony.tools.python import Python, doctor
 from harmony.tools.tool import Tool
-from harmony.transcript import Transcript
 
 ANSWERED, NO_ANSWER, FAILED, INTERRUPTED = 0, 1, 2, 130
 
@@ -76,8 +77,8 @@ def _run(options: argparse.Namespace) -> int:
     if prompt is not None and not prompt.strip():
         raise UsageError('the prompt is empty: ask something, as in python -m harmony.agent "What is 2 + 2?"')
     output_type = output_of_options(options)
-    with asyncio.Runner() as runner, _servers(runner, options.mcp) as tools:
-        return _answer(runner, tools, options, output_type, prompt)
+    with asyncio.Runner() as runner, _servers(runner, options.mcp) as tools, closing(Sessions()) as sessions:
+        return _answer(runner, tools, options, output_type, prompt, sessions)
 
 
 def _answer(
@@ -86,16 +87,18 @@ def _answer(
     options: argparse.Namespace,
     output_type: type[object] | Format | None,
     prompt: str | None,
+    sessions: Sessions,
 ) -> int:
-    def ask(agent: Agent, prompt: str, transcript: Transcript | None = None) -> Run[Any]:
+    def ask(agent: Agent, prompt: str | None, session: Session | None) -> Run[Any]:
         choice: str = options.tool_choice
         if output_type is None:
-            return agent.stream(prompt, tool_choice=choice, transcript=transcript)
-        return agent.stream(prompt, output_type=output_type, tool_choice=choice, transcript=transcript)
+            return agent.stream(prompt, tool_choice=choice, session=session)
+        return agent.stream(prompt, output_type=output_type, tool_choice=choice, session=session)
 
     def agent_of(options: argparse.Namespace, engine: TokenEngine) -> Agent:
         return _agent(options, [*_tools(options), *more], engine)
 
+    session = None if options.session is None else sessions.store.session(options.session)
     tools = [*_tools(options), *more]  # before the model, as their mistakes are told sooner
     engine = _engine(options)
     agent = _agent(options, tools, engine)
@@ -105,7 +108,16 @@ def _answer(
         )
     if prompt is None:
         chat = Chat(
-            runner, options, engine, agent, ask=ask, engine_of=_engine, agent_of=agent_of, view_of=view_of
+            runner,
+            options,
+            engine,
+            agent,
+            sessions,
+            session,
+            ask=ask,
+            engine_of=_engine,
+            agent_of=agent_of,
+            view_of=view_of,
         )
         try:
             chat.talk()
@@ -113,14 +125,15 @@ def _answer(
         finally:
             chat.close()
     try:
-        run = ask(agent, prompt)
+        run = ask(agent, prompt, session)
         runner.run(show(run, view_of(options, engine)))
         if run.stop_reason != "answer":
             return NO_ANSWER
         _ = run.result.output
         return ANSWERED
     finally:
-        runner.run(agent.aclose())
+        runner.run(agent.close_tools())
+        runner.run(engine.aclose())
 
 
 def _doctor() -> int:

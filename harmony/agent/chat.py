@@ -2,43 +2,47 @@
 
 import argparse
 import asyncio
-import os
 import sys
-from collections.abc import Callable, Collection
-from pathlib import Path
+import time
+from collections.abc import Callable, Sequence
+from shutil import get_terminal_size
 from typing import Any
 
-from harmony import load_encoding
 from harmony.agent.agent import Agent
+from harmony.agent.kept import UNSAVED, Sessions, read_history
 from harmony.agent.plain import View
 from harmony.agent.run import Run
+from harmony.agent.session import Session
+from harmony.agent.session_store import SessionInfo
 from harmony.agent.terminal import show
-from harmony.command_line import read_text
-from harmony.errors import HarmonyError, UsageError
+from harmony.errors import HarmonyError, SessionError, UsageError
 from harmony.printable import printable
 from harmony.runtime.generation import TokenEngine
-from harmony.transcript import Transcript
 
 _HELP = """\
 /reset               begin a new conversation
 /undo                take back the last question and its answer
-/save FILE           save the conversation, token for token
-/resume FILE         go on with a saved conversation
+/continue            go on with an answer that was stopped or cut off
+/save NAME           keep the conversation, and from now on every turn of it
+/resume NAME         go on with a saved conversation; without a name: list them
+/delete NAME         forget a saved conversation
 /model NAME          go on with another model
 /tools LIST          other tools, as with --tools, from the next conversation on
 /reasoning LEVEL     low, medium or high, from the next conversation on
 /reasoning show      show the reasoning from now on; hide: no longer
 /help                this list
 A line that ends in \\ goes on in the next one; a question may begin with a slash after a space.
+Tab completes commands and names.
 Ctrl-C stops an answer; at the prompt it leaves, as Ctrl-D does."""
 _LEVELS = ("low", "medium", "high")
+_SEEN = ("show", "hide")
 
 
 class Chat:
     """Its state, and what its commands do to it.
 
-    `ask` puts a question to an agent, `engine_of`, `agent_of` and `view_of` make one from the options of the
-    command line, which the commands change.
+    `ask` puts a question to an agent, or has it go on, in a session; `engine_of`, `agent_of` and `view_of`
+    make one from the options of the command line, which the commands change.
     """
 
     def __init__(
@@ -47,8 +51,10 @@ class Chat:
         options: argparse.Namespace,
         engine: TokenEngine,
         agent: Agent,
+        sessions: Sessions,
+        session: Session | None,
         *,
-        ask: Callable[[Agent, str, Transcript | None], Run[Any]],
+        ask: Callable[[Agent, str | None, Session], Run[Any]],
         engine_of: Callable[[argparse.Namespace], TokenEngine],
         agent_of: Callable[[argparse.Namespace, TokenEngine], Agent],
         view_of: Callable[[argparse.Namespace, TokenEngine], View],
@@ -62,13 +68,15 @@ class Chat:
         self._view_of = view_of
         self._agent = agent
         self._view = view_of(options, engine)
-        self._transcript: Transcript | None = None
-        self._before: list[Transcript | None] = []
+        self._sessions = sessions
+        self._session = session or sessions.unsaved()
         self._commands: dict[str, Callable[[str], None]] = {
             "/reset": self._reset,
             "/undo": self._undo,
+            "/continue": self._continue,
             "/save": self._save,
             "/resume": self._resume,
+            "/delete": self._delete,
             "/model": self._model,
             "/tools": self._tools,
             "/reasoning": self._reasoning,
@@ -78,60 +86,97 @@ class Chat:
     def talk(self) -> None:
         """Until the end of the input."""
         _tell("Ask away; /help lists the commands, Ctrl-D leaves.")
-        read_history(self._commands)
+        if self._session.id != UNSAVED:
+            self._tell_where_it_stands()
+        try:
+            read_history(self._completions)
+        except OSError as error:
+            _tell(f"no history: {error}")
         while (line := _read()) is not None:
-            if line.startswith("/"):
-                self._obey(line)
-            elif line.strip():
-                self._question(line)
+            try:
+                if line.startswith("/"):
+                    self._obey(line)
+                elif line.strip():
+                    self._answer(line)
+            except HarmonyError as error:
+                _tell(str(error))
 
     def close(self) -> None:
         """End the tools, and release the model."""
-        self._runner.run(self._agent.aclose())
+        self._runner.run(self._agent.close_tools())
+        self._runner.run(self._engine.aclose())
 
     def _obey(self, line: str) -> None:
         name, _, rest = line.partition(" ")
         command = self._commands.get(name)
-        try:
-            if command is None:
-                raise UsageError(f"there is no {name}; /help lists the commands")
-            command(rest.strip())
-        except HarmonyError as error:
-            _tell(str(error))
+        if command is None:
+            raise UsageError(f"there is no {name}; /help lists the commands")
+        command(rest.strip())
 
-    def _question(self, text: str) -> None:
-        run = self._ask(self._agent, text, self._transcript)
+    def _answer(self, text: str | None) -> None:
+        """Have a question answered, or without one the last; the session keeps what is said."""
+        before = self._session.transcript
+        run = self._ask(self._agent, text, self._session)
         try:
             self._runner.run(show(run, self._view))
         except KeyboardInterrupt:
-            _tell("\nstopped")
+            _tell("\nstopped; /continue goes on")
+        except SessionError:
+            raise
         except HarmonyError as error:
-            _tell(f"{error}; this question was left out")
-            return
-        self._before.append(self._transcript)
-        self._transcript = run.transcript
+            self._session.save(before)
+            _tell(f"{error}; {'this question was left out' if text else 'nothing was added'}")
 
     def _reset(self, _: str) -> None:
-        self._transcript, self._before = None, []
+        self._session = self._sessions.unsaved()
         self._renew(self._engine)
         _tell("a new conversation")
 
     def _undo(self, _: str) -> None:
-        if not self._before:
-            raise UsageError("there is nothing to take back")
-        self._transcript = self._before.pop()
-        _tell("the last question is taken back")
+        question = self._session.undo()
+        _tell(f"taken back: {question}")
 
-    def _save(self, file: str) -> None:
-        named = _named(file, "/save")
-        if self._transcript is None:
+    def _continue(self, _: str) -> None:
+        if not self._session.messages:
+            raise UsageError("there is nothing to go on with; ask something")
+        self._answer(None)
+
+    def _save(self, name: str) -> None:
+        if not name:
+            raise UsageError("give it a name: /save trip")
+        if not self._session.messages:
             raise UsageError("there is nothing to save yet")
-        save(self._transcript, named)
-        _tell(f"saved; /resume {file} goes on with it")
+        parent = None if self._session.id == UNSAVED else self._session.id
+        self._session = self._sessions.store.create(name, self._session.transcript, parent=parent)
+        _tell(f"saved, as every turn from now on; /resume {name} goes on with it at any time")
 
-    def _resume(self, file: str) -> None:
-        self._transcript, self._before = resume(_named(file, "/resume")), []
-        _tell(f"{len(self._transcript.messages)} messages; go on")
+    def _resume(self, name: str) -> None:
+        if not name:
+            return self._list()
+        self._session = self._sessions.store.open(name)
+        return self._tell_where_it_stands()
+
+    def _delete(self, name: str) -> None:
+        if not name:
+            raise UsageError("name a saved conversation: /delete trip; /resume lists them")
+        if name == self._session.id:
+            raise UsageError(f"{name} is this conversation; /reset begins another, /delete {name} then")
+        self._sessions.store.delete(name)
+        _tell(f"{name} is deleted")
+
+    def _list(self) -> None:
+        saved = self._sessions.store.list()
+        if not saved:
+            raise UsageError("nothing is saved yet; /save NAME does it")
+        width = max(len(info.id) for info in saved)
+        for info in saved:
+            _tell(_line(info, width))
+
+    def _tell_where_it_stands(self) -> None:
+        last = self._session.messages[-1:]
+        answered = all(message.channel == "final" for message in last)
+        todo = "go on" if answered else "the last question is not answered; /continue goes on with it"
+        _tell(f"{self._session.id}: {len(self._session.messages)} messages; {todo}")
 
     def _model(self, name: str) -> None:
         if not name:
@@ -153,7 +198,7 @@ class Chat:
     def _reasoning(self, level: str) -> None:
         if not level:
             return _tell(self._options.reasoning)
-        if level in ("show", "hide"):
+        if level in _SEEN:
             self._options = self._changed(show_reasoning=level == "show")
             self._view = self._view_of(self._options, self._engine)
             return None
@@ -164,10 +209,10 @@ class Chat:
     def _from_next_conversation(self, changed: argparse.Namespace) -> None:
         """Take options that the beginning of a conversation has told the model."""
         self._options = changed
-        if self._transcript is None:
-            self._renew(self._engine)
-        else:
+        if self._session.messages:
             _tell("from the next conversation on; /reset begins it")
+        else:
+            self._renew(self._engine)
 
     def _renew(self, engine: TokenEngine) -> None:
         """An agent with the options as they are now."""
@@ -175,49 +220,24 @@ class Chat:
         self._agent = self._agent_of(self._options, engine)
         self._view = self._view_of(self._options, engine)
 
+    def _completions(self, typed: str) -> Sequence[str]:
+        """The lines that begin with what is typed: commands, names of sessions, levels."""
+        if " " not in typed:
+            return [name for name in self._commands if typed and name.startswith(typed)]
+        command, _, begun = typed.partition(" ")
+        return [f"{command} {word}" for word in self._values(command) if word.startswith(begun)]
+
+    def _values(self, command: str) -> Sequence[str]:
+        match command:
+            case "/resume" | "/delete":
+                return [info.id for info in self._sessions.store.list()]
+            case "/reasoning":
+                return [*_LEVELS, *_SEEN]
+            case _:
+                return []
+
     def _changed(self, **options: object) -> argparse.Namespace:
         return argparse.Namespace(**(vars(self._options) | options))
-
-
-def save(transcript: Transcript, file: str) -> None:
-    """Write a conversation to a file, which must not hold anything but a saved conversation before."""
-    path = Path(file)
-    if path.exists():
-        resume(file)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(transcript.to_json(), encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        raise UsageError(f"{file} cannot be written: {error.strerror}") from None
-
-
-def resume(file: str) -> Transcript:
-    """A saved conversation. Raises UsageError and TranscriptError."""
-    return Transcript.from_json(load_encoding(), read_text(file))
-
-
-def read_history(words: Collection[str]) -> None:
-    """Edit lines with what was typed in chats before, and complete `words`; only on a terminal."""
-    if not sys.stdin.isatty() or sys.stdin is not sys.__stdin__:
-        return
-    import atexit
-    import readline
-
-    folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "harmony"
-    file = folder / "history"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file.touch(mode=0o600)
-        readline.read_history_file(file)
-    except OSError as error:
-        _tell(f"no history: {file}: {error.strerror}")
-        return
-    readline.set_history_length(1000)
-    atexit.register(readline.write_history_file, file)
-    readline.set_completer_delims(" ")
-    readline.set_completer(lambda text, n: [*(w for w in words if text and w.startswith(text)), None][n])
-    readline.parse_and_bind("tab: complete")
 
 
 def _read() -> str | None:
@@ -232,10 +252,10 @@ def _read() -> str | None:
     return line
 
 
-def _named(file: str, command: str) -> str:
-    if not file or file == "-":
-        raise UsageError(f"name a file: {command} talk.json")
-    return file
+def _line(info: SessionInfo, width: int) -> str:
+    """A saved conversation in one line of the terminal: its name, when it was used last, how it began."""
+    when = time.strftime("%Y-%m-%d %H:%M", time.localtime(info.updated))
+    return f"{info.id:{width}}  {when}  {info.title}"[: get_terminal_size().columns - 1]
 
 
 def _tell(text: str) -> None:

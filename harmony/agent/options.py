@@ -34,6 +34,7 @@ examples:
   python -m harmony.agent --mcp "uvx mcp-server-time"  the tools of an MCP server, a command or a URL
   python -m harmony.agent --doctor                     what confines python on this machine
   python -m harmony.agent --schema order.json "..."    an answer that is JSON for this schema
+  python -m harmony.agent --session trip "..."         a conversation that is kept, and goes on later
   python -m harmony.agent --trace run.jsonl "..."      the run in a file, token for token
   python -m harmony.agent trace view run.jsonl         that run as a page, run.html
   python -m harmony.agent trace replay run.jsonl       that run again, without its model and tools
@@ -103,6 +104,7 @@ def parser() -> argparse.ArgumentParser:
     add("--instructions", metavar="TEXT", help="what the developer message tells the model to do")
     add("--show-reasoning", action="store_true", help="show the model's reasoning, dimmed")
     add("--json", action="store_true", help="print every event as a line of JSON")
+    add("--session", metavar="NAME", help="go on with this saved conversation, or begin it")
     add("--trace", metavar="FILE", help="add the run to FILE, token for token; `trace view FILE` shows it")
     add(
         "--logprobs",
