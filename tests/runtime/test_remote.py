@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import anyio
 import pytest
 from scripted import Scripted
 from served import listening
@@ -613,6 +614,62 @@ def test_closing_an_engine_closes_its_connections() -> None:
     with listening(app) as url:
         asyncio.run(close_between(RemoteEngine(url)))
     assert len(set(app.connections)) == 2
+
+
+@pytest.mark.parametrize("tokens", [0, 1], ids=["before the answer", "in it"])
+def test_closing_an_engine_ends_what_is_in_flight(tokens: int) -> None:
+    """With an error that says so; the server finds its client gone, and no socket is left to the garbage."""
+    ended = threading.Event()
+
+    def slow(body: dict[str, Any]) -> Iterator[str]:
+        for count in range(1, tokens + 1):
+            yield llama_event([10], count, body)
+        ended.wait(30)
+        while True:
+            yield llama_event([10], 1, body)
+
+    async def close_within(engine: RemoteEngine) -> None:
+        generation = engine.generate(PROMPT, SamplingParams(), stop={STOP})
+        for _ in range(tokens):
+            await anext(generation)
+        next_token = asyncio.ensure_future(anext(generation))
+        while "/completion" not in dict(server.requests):
+            await asyncio.sleep(0.01)
+        await engine.aclose()
+        with pytest.raises(EngineError, match="closed while it generated"):
+            await next_token
+
+    with serve({**LLAMA, "/completion": slow}) as server:
+        asyncio.run(close_within(RemoteEngine(server.url)))
+        gc.collect()
+        ended.set()
+        assert server.gone.wait(5)
+
+
+def test_closing_an_engine_ends_what_connects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer that comes over the connection all the same is not read."""
+    connect = anyio.connect_tcp
+
+    async def close_within(engine: RemoteEngine) -> None:
+        begun, closed = asyncio.Event(), asyncio.Event()
+
+        async def connect_late(*address: Any, **options: Any) -> Any:
+            begun.set()
+            await closed.wait()
+            return await connect(*address, **options)
+
+        monkeypatch.setattr(anyio, "connect_tcp", connect_late)
+        generation = engine.generate(PROMPT, SamplingParams(), stop={STOP})
+        first_token = asyncio.ensure_future(anext(generation))
+        await begun.wait()
+        await engine.aclose()
+        closed.set()
+        with pytest.raises(EngineError, match="closed while it generated"):
+            await first_token
+
+    with serve(LLAMA) as server:
+        asyncio.run(close_within(RemoteEngine(server.url)))
+        gc.collect()
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["a kept connection", "every connection"])
