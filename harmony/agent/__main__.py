@@ -67,7 +67,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.doctor:
         return _doctor()
     if options.completion:
-        print(completion(parser(), options.completion), end="")
+        print(completion(parser(), trace_command.parser(), options.completion), end="")
         return ANSWERED
     if options.ask and not sys.stdin.isatty():
         raise UsageError("--ask needs a terminal to ask on")

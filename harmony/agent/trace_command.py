@@ -26,11 +26,12 @@ exit status: 0 answered, 1 ended by a limit, 2 an error, 130 interrupted."""
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command; the result is its exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     return _view(options) if options.command == "view" else _replay(options)
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """The command line of `trace`."""
     p = Parser(
         prog="python -m harmony.agent trace",
         description="Show a run that --trace recorded.",

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from harmony.agent import __main__ as command
+from harmony.agent import trace_command
 from harmony.agent.options import parser
 from harmony.agent.shell import SHELLS, completion
 
 
 def offered(*words: str) -> list[str]:
     """What bash offers for the last of these words."""
-    script = completion(parser(), "bash")
+    script = completion(parser(), trace_command.parser(), "bash")
     script += f"\nCOMP_WORDS=({' '.join(map(repr, words))}); COMP_CWORD={len(words) - 1}\n"
     script += '_harmony_agent; printf "%s\\n" "${COMPREPLY[@]}"'
     done = subprocess.run(["bash", "-euc", script], capture_output=True, text=True, check=True)
@@ -43,12 +44,25 @@ def test_bash_offers_options_and_their_values() -> None:
     assert "harmony-agent" not in offered("harmony-agent", "--")
 
 
+def test_bash_offers_what_trace_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The word itself where it may stand, what it can do, and the options and file of each of these."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.jsonl").touch()
+    assert offered("harmony-agent", "tr") == ["trace"]
+    assert offered("harmony-agent", "--json", "tr") == []
+    assert offered("harmony-agent", "trace", "") == ["view", "replay"]
+    assert offered("harmony-agent", "trace", "view", "--") == ["--help", "--out", "--run"]
+    assert offered("harmony-agent", "trace", "replay", "--sh") == ["--show-reasoning"]
+    assert offered("harmony-agent", "trace", "replay", "--json", "ru") == ["run.jsonl"]
+    assert offered("harmony-agent", "trace", "view", "--run", "ru") == []
+
+
 def test_fish_offers_options_and_their_values(tmp_path: Path) -> None:
     """With their help; a file where one is taken, as fish itself completes the line."""
     if shutil.which("fish") is None:
         pytest.skip("fish is not installed")
     script = tmp_path / "harmony-agent.fish"
-    script.write_text(completion(parser(), "fish"))
+    script.write_text(completion(parser(), trace_command.parser(), "fish"))
     (tmp_path / "order.json").touch()
 
     def offered(line: str) -> list[str]:
@@ -67,6 +81,11 @@ def test_fish_offers_options_and_their_values(tmp_path: Path) -> None:
     assert sorted(offered("harmony-agent --reasoning ")) == ["high", "low", "medium"]
     assert offered("harmony-agent --schema ord") == ["order.json"]
     assert offered("harmony-agent --instructions ord") == []
+    assert offered("harmony-agent tr") == ["trace"]
+    assert sorted(offered("harmony-agent trace ")) == ["replay", "view"]
+    assert sorted(offered("harmony-agent trace view --")) == ["--help", "--out", "--run"]
+    assert offered("harmony-agent trace replay --json ord") == ["order.json"]
+    assert offered("harmony-agent trace view --run ord") == []
 
 
 @pytest.mark.parametrize(
@@ -75,13 +94,15 @@ def test_fish_offers_options_and_their_values(tmp_path: Path) -> None:
         ("harmony-agent --show", "--show-reasoning"),
         ("harmony-agent --reasoning h", "--reasoning high"),
         ("harmony-agent --schema ord", "--schema order.json"),
+        ("harmony-agent tr\tv\tord", "trace view order.json"),
+        ("harmony-agent trace replay --sh", "trace replay --show-reasoning"),
     ],
 )
 def test_zsh_completes_what_is_typed(typed: str, taken: str, tmp_path: Path) -> None:
     """On a terminal, for a user who has set up no completion before: an option, a value, a file."""
     if shutil.which("zsh") is None:
         pytest.skip("zsh is not installed")
-    (tmp_path / "harmony-agent.zsh").write_text(completion(parser(), "zsh"))
+    (tmp_path / "harmony-agent.zsh").write_text(completion(parser(), trace_command.parser(), "zsh"))
     (tmp_path / "order.json").touch()
     ours, terminal = pty.openpty()
     shell = subprocess.Popen(
