@@ -71,8 +71,10 @@ class Corrected:
                     return
 
     async def _biased(self, guide: Guide) -> GeneratedToken:
-        """One token that may come, from the server."""
-        allowed, size = unpacked(guide.mask).tolist(), self._constraint.table.size
+        """One token that may come, from the server if there are several."""
+        allowed, size = unpacked(guide.mask()).tolist(), self._constraint.table.size
+        if len(allowed) == 1:
+            return GeneratedToken(allowed[0])
         bias = dict.fromkeys(allowed, BIAS)
         if len(allowed) > size // 2:
             bias = dict.fromkeys(set(range(size)).difference(allowed), -BIAS)

@@ -133,21 +133,25 @@ class Request:
 
     @property
     def goes_on(self) -> bool:
-        """Whether another token follows the next one, unless that is a stop, and needs no grammar."""
-        return self._guide is None and self._left > 1
+        """Whether the model will likely read the next token alone, and another one is drawn then."""
+        steady = self._guide is None or self._guide.is_steady
+        return steady and self._left > 1 and not self.ended
 
     def draw(self) -> Draw:
-        """How the next token is drawn on the device; each call has a seed of its own."""
+        """How the next token is drawn on the device; each call has a seed of its own.
+
+        Raises what a grammar raises that allows no token.
+        """
         seed = (self._generator.initial_seed() ^ self._draws * _STEP) & (2**63 - 1)
         self._draws += 1
-        return Draw(self._sampling.temperature, seed, None if self._guide is None else self._guide.mask)
+        return Draw(self._sampling.temperature, seed, None if self._guide is None else self._guide.mask())
 
     def offer(self, token: int, logits: Tensor | None = None) -> bool:
         """Take a token that was drawn, or what comes in its stead, and what is forced behind it.
 
-        False if another one must be drawn, for the mask is a new one. `logits` [V] give logprobs.
+        False if it is refused and another one must be drawn. `logits` [V] give logprobs.
         """
-        tokens = self._outcome(token, logits) or self._given()
+        tokens = self._outcome(token, logits)
         if not tokens:
             return False
         self._add(tokens)
@@ -171,17 +175,14 @@ class Request:
         self._error, self.ended = error, True
 
     def _take_forced(self) -> None:
-        while not self.ended and (tokens := self._given()):
-            self._add(tokens)
-
-    def _given(self) -> list[GeneratedToken]:
-        return [] if self._guide is None else [self._told(token) for token in self._guide.given()]
+        while self._guide and not self.ended and (tokens := self._guide.given()):
+            self._add([self._told(token) for token in tokens])
 
     def _drawn(self, logits: Tensor) -> int:
-        allowed = logits if self._guide is None else mask_logits(logits, self._guide.mask)
+        draw = self.draw()
+        allowed = logits if draw.mask is None else mask_logits(logits, draw.mask)
         if not self.draws_on_device:
             return sample(allowed, self._sampling, self._generator)
-        draw = self.draw()
         temperature = torch.tensor([draw.temperature], device=logits.device)
         seed = torch.tensor([draw.seed], device=logits.device)
         return int(seeded.sample(allowed[None], temperature, seed))

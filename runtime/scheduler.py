@@ -7,7 +7,7 @@ its own; it goes on later, from what the cache still has of it, with the same to
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -34,14 +34,21 @@ def _failures_told() -> Iterator[None]:
         raise EngineError(f"a model step failed ({reason}); try again with a shorter context") from error
 
 
+NOTHING = Draw(0, 0)  # for a row whose token nobody waits for
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Flight:
-    """A decode step whose tokens are on their way; `parts` and `draws` are in the order of its rows."""
+    """A decode step that the device reads: `parts` in the order of its rows, and where their tokens lie."""
 
     parts: Mapping[Request, Part]
+    positions: Mapping[Request, int]
     step: DecodeStep
-    draws: Mapping[Request, Draw]
-    drawn: Drawn
+
+    def reads(self, request: Request) -> bool:
+        """Whether it reads what the request reads next, and not a token that was drawn and then refused."""
+        read = request.sequence
+        return read is not None and len(read.tokens) == self.positions[request]
 
 
 class Scheduler:
@@ -67,7 +74,6 @@ class Scheduler:
         self._admit()
         try:
             if flight := self._flight or self._begun():
-                self._flight = self._following(flight)
                 self._land(flight)
         except EngineError as error:
             self._fail(error)
@@ -128,48 +134,82 @@ class Scheduler:
         return True
 
     def _begun(self) -> Flight | None:
-        """Let the model read; where all tokens are drawn on the device they are on their way then."""
+        """Let the model read; None where its logits were needed, and all requests have sampled by them."""
         parts = self._scheduled()
         if self._decoder is None or not _draws_on_device(parts):
             self._read(parts)
             return None
         with _failures_told():
             step = self._decoder.read([*parts.values()])
-            draws = {request: request.draw() for request in parts}
-            return Flight(parts, step, draws, step.draw([*draws.values()]))
+        return Flight(parts, {request: part.start for request, part in parts.items()}, step)
 
-    def _following(self, flight: Flight) -> Flight | None:
-        """The step behind a flight, which reads the tokens where they are drawn, if all surely go on.
+    def _following(self, flight: Flight, drawing: Sequence[Request]) -> Flight | None:
+        """The step behind a flight, which reads the tokens where they are drawn, if all likely go on.
 
-        A request that runs alone and may have a draft waits for its token. What follows a stop is dropped.
+        A request that runs alone and may have a draft waits for its token. What follows a stop, or a token
+        that is refused, is dropped.
         """
-        requests = [*flight.parts]
-        if requests != self._running or self._waiting or not all(request.goes_on for request in requests):
+        alone = len(drawing) == 1
+        if not [*flight.parts] == drawing == self._running or self._waiting:
             return None
-        if len(requests) == 1 and requests[0].draft(1):
+        if not all(request.goes_on for request in drawing) or (alone and drawing[0].draft(1)):
             return None
         if not all(part.sequence.extend(2) for part in flight.parts.values()):
             return None
         with _failures_told():
             flight.step.read([*flight.parts.values()], drawn=True)
-            draws = {request: request.draw() for request in requests}
-            return Flight(flight.parts, flight.step, draws, flight.step.draw([*draws.values()]))
+        positions = {request: position + 1 for request, position in flight.positions.items()}
+        return Flight(flight.parts, positions, flight.step)
 
     def _land(self, flight: Flight) -> None:
-        """Give each request its token, and draw others where a grammar refuses one."""
-        draws, drawn = dict(flight.draws), flight.drawn
-        left = [request for request in flight.parts if request in self._running]
-        for request in left:
-            flight.parts[request].sequence.advance(request.tokens[-request.unread :])
-        while left:
-            with _failures_told():
-                tokens = dict(zip(draws, drawn.tokens(), strict=True))
-            if max(tokens.values()) >= self._model.config.vocab_size:
-                raise EngineError(NOT_FINITE)
-            left = [request for request in left if not self._offered(request, tokens[request])]
-            if left:
-                draws |= {request: request.draw() for request in left}
-                drawn = flight.step.draw([*draws.values()])
+        """Draw the next tokens, whose masks are made while the device reads, and give them to the requests.
+
+        A refused token is drawn anew, unless a step was begun behind it, for then the model must read
+        what is before it again. A request behind whose last token others are forced has it read only.
+        """
+        reading = [request for request in flight.parts if flight.reads(request)]
+        drawing = [request for request in reading if request.unread == 1]
+        for request in reading:
+            if request not in drawing:
+                self._advance(request, flight)
+        self._flight = None
+        if drawing:
+            drawn = self._drawn(flight, drawing)
+            self._flight = self._following(flight, drawing)
+            drawing = self._refused(flight, drawing, drawn)
+        while drawing and self._flight is None:
+            drawing = self._refused(flight, drawing, self._drawn(flight, drawing))
+
+    def _drawn(self, flight: Flight, drawing: Collection[Request]) -> Drawn:
+        """Begin to draw a token for each of these requests; one whose grammar allows none fails."""
+        draws = []
+        for request in flight.parts:
+            draw = NOTHING
+            if request in drawing:
+                try:
+                    draw = request.draw()
+                except Exception as error:  # as in _sample
+                    request.fail(error)
+            draws.append(draw)
+        with _failures_told():
+            return flight.step.draw(draws)
+
+    def _refused(self, flight: Flight, drawing: Sequence[Request], drawn: Drawn) -> list[Request]:
+        """Give each request its token; returns those that need another one."""
+        with _failures_told():
+            tokens = dict(zip(flight.parts, drawn.tokens(), strict=True))
+        if max(tokens[request] for request in drawing) >= self._model.config.vocab_size:
+            raise EngineError(NOT_FINITE)
+        refused = [r for r in drawing if not r.ended and not self._offered(r, tokens[r])]
+        for request in drawing:
+            if request not in refused:
+                self._advance(request, flight)
+        return refused
+
+    def _advance(self, request: Request, flight: Flight) -> None:
+        """The flight has read a token of this request."""
+        position = flight.positions[request]
+        flight.parts[request].sequence.advance(request.tokens[position : position + 1])
 
     def _read(self, parts: Mapping[Request, Part]) -> None:
         """Let the model read the parts, and every request that has its logits sample."""

@@ -1,12 +1,14 @@
 """Decoding on the device, where the same code runs without a graph: its tokens, draws, masks and errors."""
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pytest
 import torch
 from torch import Tensor
 
-from harmony.errors import EngineError
+from harmony.errors import DeadEndError, EngineError
 from harmony.kernels import triton
 from harmony.kernels.sampling import sample
 from harmony.runtime.backend import Model
@@ -22,8 +24,8 @@ from harmony.runtime.model import Transformer
 from harmony.runtime.paged import Batch, PagedCache, Part
 from harmony.runtime.pages import PAGE
 from harmony.runtime.request import Request
-from harmony.runtime.scheduler import Scheduler
-from harmony.runtime.token_table import packed
+from harmony.runtime.scheduler import Flight, Scheduler
+from harmony.runtime.token_table import Mask, TokenTable, packed
 
 GREEDY = SamplingParams(temperature=0)
 
@@ -132,6 +134,125 @@ def test_a_grammar_is_kept(fused: FusedTransformer, byte_grammars: Grammars, dec
         assert set(tokens[:-2]) <= set(b"abc")
     assert len({tuple(tokens) for tokens in texts[:4]}) == 4
     assert decoded
+
+
+@dataclass(frozen=True)
+class Shy:
+    """A watch that objects to what comes after its letters, the less often the more it has seen."""
+
+    seen: int = 0
+
+    def after(self, token: int) -> "Shy | None":
+        return None if token in range(117, 123) and self.seen % 3 else Shy(self.seen + 1)
+
+
+class Cornered(Constraint):
+    """Allows nothing from its twelfth token on, as where a mask lacks what the grammar takes."""
+
+    def mask(self) -> Mask:
+        if len(self.tokens) < 12:
+            return super().mask()
+        raise DeadEndError("nothing may follow")
+
+
+@pytest.fixture(scope="module")
+def grammars() -> Grammars:
+    """Over bytes, with an end that no grammar has."""
+    special = {"<|end|>": 256, "<|eot|>": 299}
+    return Grammars(TokenTable([bytes([octet]) for octet in range(256)], special, "(?s:.)", 300, 299))
+
+
+WORDS = 'start: (/[a-z]{10,30}/ "=ok;"){1,4} <|end|>'
+
+
+def held(kind: type[Constraint], grammars: Grammars, seed: int, limit: int = 90) -> Request:
+    constraint = kind(grammars, WORDS, watch=Shy() if kind is Constraint else None)
+    sampling = SamplingParams(temperature=3, seed=seed)
+    return Request(prompt(9), sampling, (256,), limit, constraint, Guide(constraint, limit))
+
+
+@pytest.fixture
+def behind(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """What became of tokens behind which a step was begun."""
+    counts: Counter[str] = Counter()
+    refused = Scheduler._refused
+
+    def counted(self: Scheduler, flight: Flight, drawing: Sequence[Request], drawn: Drawn) -> list[Request]:
+        again = refused(self, flight, drawing, drawn)
+        if self._flight is not None:
+            counts["refused"] += len(again)
+            counts["forced"] += sum(r.unread > 1 for r in drawing if r not in again and not r.ended)
+            counts["taken"] += sum(r.unread == 1 for r in drawing if r not in again)
+        return again
+
+    monkeypatch.setattr(Scheduler, "_refused", counted)
+    return counts
+
+
+@pytest.mark.parametrize("kind", [Constraint, Cornered])
+def test_a_grammar_gives_the_same_tokens_from_logits(
+    kind: type[Constraint],
+    fused: FusedTransformer,
+    grammars: Grammars,
+    behind: Counter[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Alone or together, with tokens refused and forced behind steps that were begun, and at dead ends."""
+    seeds = range(4)
+    alone = [served(fused, held(kind, grammars, seed))[0] for seed in seeds]
+    together = served(fused, *(held(kind, grammars, seed) for seed in seeds))
+    assert behind["taken"] > 20
+    assert kind is Cornered or min(behind["refused"], behind["forced"]) > 0
+    monkeypatch.setattr("harmony.runtime.scheduler._draws_on_device", lambda parts: False)
+    assert alone == together == [served(fused, held(kind, grammars, seed))[0] for seed in seeds]
+    for tokens in alone:
+        Constraint(grammars, WORDS).accept(*tokens)
+        assert kind is Constraint or bytes(tokens[:-1]).endswith(b"=ok;")
+
+
+def test_a_dead_end_without_a_plan_fails_alone(fused: FusedTransformer, grammars: Grammars) -> None:
+    """The error is its own, and the request beside it goes on with its tokens."""
+    [expected] = served(fused, asked(20, 30))
+    failing, other = held(Cornered, grammars, 1, limit=14), asked(20, 30)
+    scheduler = Scheduler(fused, paged(fused))
+    for request in (failing, other):
+        scheduler.add(request)
+    while not (failing.ended and other.ended):
+        scheduler.step()
+    assert len(failing.collect()) == 12
+    with pytest.raises(DeadEndError):
+        failing.collect()
+    assert [token.token for token in other.collect()] == expected
+
+
+def test_a_mask_is_made_while_the_device_reads(
+    fused: FusedTransformer, grammars: Grammars, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its step begins before; from the ninth sample on, before the token of the last one is known."""
+    events: list[str] = []
+    read, tokens, mask = DecodeStep.read, Drawn.tokens, Guide.mask
+
+    def reads(self: DecodeStep, parts: Sequence[Part], *, drawn: bool = False) -> None:
+        events.append("drawn" if drawn else "read")
+        read(self, parts, drawn=drawn)
+
+    def told(self: Drawn) -> list[int]:
+        events.append("told")
+        return tokens(self)
+
+    def masks(self: Guide) -> Mask:
+        events.append("mask")
+        return mask(self)
+
+    constraint = Constraint(grammars, "start: /[a-z]{12}/ <|end|>")
+    guide = Guide(constraint, 90)
+    monkeypatch.setattr(DecodeStep, "read", reads)
+    monkeypatch.setattr(Drawn, "tokens", told)
+    monkeypatch.setattr(Guide, "mask", masks)
+    served(fused, Request(prompt(9), SamplingParams(seed=2), (256,), 90, constraint, guide))
+    first = ["mask"]  # from the logits of the prompt
+    assert events[: 1 + 3 * 7] == first + ["read", "mask", "told"] * 7
+    assert events[1 + 3 * 7 :][:8] == ["read", "mask", "drawn", "told", "mask", "drawn", "told", "mask"]
 
 
 def test_draws_are_those_from_logits(model: Transformer, fused: FusedTransformer) -> None:

@@ -55,7 +55,7 @@ class Masked(Scripted):
         position = len(constraint.tokens)
         if position < len(script) and constraint.allowed([script[position]]):
             return script[position]
-        return self._sampler.draw(guide.mask, self._random, closing=0.3)
+        return self._sampler.draw(guide.mask(), self._random, closing=0.3)
 
     def _last(self, token: int, guide: Guide, constraint: Constraint) -> GeneratedToken:
         if not guide.ended:

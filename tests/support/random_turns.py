@@ -120,7 +120,7 @@ def rollout(guide: Guide, sampler: Sampler, random: Random, closing: float) -> N
     """Sample until the generation ends."""
     while not guide.ended:
         if not guide.given():
-            guide.offer(sampler.draw(guide.mask, random, closing))
+            guide.offer(sampler.draw(guide.mask(), random, closing))
 
 
 FORMATS = FormatChecker()
