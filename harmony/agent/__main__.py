@@ -3,19 +3,18 @@
 import argparse
 import asyncio
 import gc
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, closing, contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
 
 from harmony.agent import trace_command
 from harmony.agent.agent import Agent
 from harmony.agent.chat import Chat
 from harmony.agent.kept import Sessions
+from harmony.agent.loading import engine_of
 from harmony.agent.options import output_of_options, parser, sampling_of, server_of, tools_of
 from harmony.agent.output import Format
 from harmony.agent.run import Limits, Run
@@ -25,7 +24,6 @@ from harmony.agent.terminal import confirm, show, view_of
 from harmony.errors import HarmonyError, UsageError
 from harmony.printable import printable
 from harmony.runtime.generation import TokenEngine
-from harmony.runtime.models import load_engine
 from harmony.tools.python import Python, doctor
 from harmony.tools.tool import Tool
 
@@ -100,7 +98,7 @@ def _answer(
 
     session = None if options.session is None else sessions.store.session(options.session)
     tools = [*_tools(options), *more]  # before the model, as their mistakes are told sooner
-    engine = _engine(options)
+    engine = engine_of(options)
     agent = _agent(options, tools, engine)
     if options.model == "tiny":
         Console(stderr=True).print(
@@ -115,7 +113,7 @@ def _answer(
             sessions,
             session,
             ask=ask,
-            engine_of=_engine,
+            engine_of=engine_of,
             agent_of=agent_of,
             view_of=view_of,
         )
@@ -180,32 +178,6 @@ def _agent(options: argparse.Namespace, tools: Sequence[Tool], engine: TokenEngi
         approve=confirm if options.ask else None,
         trace=options.trace,
     )
-
-
-def _engine(options: argparse.Namespace) -> TokenEngine:
-    """The engine, loaded with a progress bar when standard error is a terminal."""
-    console = Console(stderr=True)
-    bars = Progress(console=console, transient=True, disable=not console.is_terminal)
-    bar = bars.add_task(f"loading {options.model}")
-
-    def show(done: int, total: int) -> None:
-        bars.start()
-        bars.update(bar, completed=done, total=total)
-
-    try:
-        return load_engine(
-            options.model,
-            device=options.device,
-            context_length=options.context,
-            embedding_on_host=options.embedding_on_host,
-            max_sequences=options.max_sequences,
-            api_key=os.environ.get("HARMONY_API_KEY"),
-            progress=show,
-        )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-    finally:
-        bars.stop()
 
 
 if __name__ == "__main__":

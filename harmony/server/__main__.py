@@ -6,10 +6,10 @@ import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
+from harmony.agent.loading import engine_of
 from harmony.command_line import Parser
 from harmony.errors import HarmonyError, UsageError
 from harmony.printable import printable
-from harmony.runtime.models import load_engine
 from harmony.tools.python import Python
 
 _EPILOG = """\
@@ -44,17 +44,7 @@ def _serve(options: argparse.Namespace) -> None:
     api_key = os.environ.get("HARMONY_SERVER_KEY")
     if options.host not in ("127.0.0.1", "::1", "localhost") and not api_key:
         raise UsageError(f"on {options.host} others can reach the model; set HARMONY_SERVER_KEY to a key")
-    try:
-        engine = load_engine(
-            options.model,
-            device=options.device,
-            context_length=options.context,
-            embedding_on_host=options.embedding_on_host,
-            max_sequences=options.max_sequences,
-            api_key=os.environ.get("HARMONY_API_KEY"),
-        )
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    engine = engine_of(options)
     app = create_app(
         engine,
         tools=(lambda: [Python()]) if options.tools == "python" else (lambda: ()),

@@ -11,7 +11,7 @@ from scripted import Scripted
 from stub_server import serve
 
 from harmony import load_encoding
-from harmony.agent import Agent, RunFinished, TextDelta, ToolReturned
+from harmony.agent import Agent, RunFinished, TextDelta, ToolReturned, loading
 from harmony.agent import __main__ as command
 from harmony.tools import Browser, Citation
 
@@ -125,7 +125,7 @@ def test_the_command_answers_from_a_folder(
 ) -> None:
     """The index is kept in the cache; the sources follow the answer, on standard error."""
     for _ in range(2):
-        monkeypatch.setattr(command, "load_engine", lambda *_, **__: Scripted(*TURNS))
+        monkeypatch.setattr(loading, "load_engine", lambda *_, **__: Scripted(*TURNS))
         assert command.main(["--tools", "python,browser", "--docs", str(docs), "When does it shut?"]) == 0
         out, err = capsys.readouterr()
         assert out == f"{ANSWER}\n"
@@ -141,7 +141,7 @@ def test_json_has_the_citations(
     docs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As annotations, with url, title and lines."""
-    monkeypatch.setattr(command, "load_engine", lambda *_, **__: Scripted(*TURNS))
+    monkeypatch.setattr(loading, "load_engine", lambda *_, **__: Scripted(*TURNS))
     assert command.main(["--json", "--tools", "browser", "--docs", str(docs), "?"]) == 0
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     start = ANSWER.index("【")
@@ -164,7 +164,7 @@ def test_without_a_folder_the_command_reads_our_documentation(
         call("open", id=0),
         "<|channel|>final<|message|>Repaired【1†L0】.<|return|>",
     )
-    monkeypatch.setattr(command, "load_engine", lambda *_, **__: Scripted(*turns))
+    monkeypatch.setattr(loading, "load_engine", lambda *_, **__: Scripted(*turns))
     assert command.main(["--tools", "browser", "?"]) == 0
     source = capsys.readouterr().err.splitlines()[-1]
     assert source.startswith("【1†L0】 ")
@@ -181,7 +181,7 @@ def test_the_command_searches_with_a_service(
         call("open", id=0),
         "<|channel|>final<|message|>At six【0†L2】.<|return|>",
     )
-    monkeypatch.setattr(command, "load_engine", lambda *_, **__: Scripted(*turns))
+    monkeypatch.setattr(loading, "load_engine", lambda *_, **__: Scripted(*turns))
     with serve({}) as server:
         hits = [{"url": f"{server.url}/hours", "title": "Hours", "content": "At six."}]
         server.answers["/search?q=gate&format=json"] = (200, {"results": hits})
@@ -214,7 +214,7 @@ def test_files_that_cannot_be_read_are_counted(
 ) -> None:
     """With the command that names them."""
     (docs / "broken.pdf").write_text("broken")
-    monkeypatch.setattr(command, "load_engine", lambda *_, **__: Scripted(*TURNS))
+    monkeypatch.setattr(loading, "load_engine", lambda *_, **__: Scripted(*TURNS))
     assert command.main(["--tools", "browser", "--docs", str(docs), "?"]) == 0
     told = f"1 of 4 files cannot be read; python -m harmony.tools.browser index {docs} names them\n"
     assert capsys.readouterr().err.startswith(told)

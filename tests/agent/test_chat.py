@@ -16,6 +16,7 @@ from scripted import Scripted
 from harmony import load_encoding
 from harmony.agent import SessionStore
 from harmony.agent import __main__ as command
+from harmony.agent import loading
 from harmony.errors import ModelNotFoundError
 
 ENCODING = load_encoding()
@@ -78,7 +79,7 @@ def talk(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
 
     def typed(*lines: str | Callable[[], None], options: Sequence[str] = ()) -> tuple[list[str], str, str]:
         engines.clear()
-        monkeypatch.setattr(command, "load_engine", load)
+        monkeypatch.setattr(loading, "load_engine", load)
         monkeypatch.setattr("sys.stdin", Typed(*lines))
         assert command.main(["--tools", "none", *options]) == 0
         assert all(engine.closed for engine in engines)

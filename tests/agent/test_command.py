@@ -12,6 +12,7 @@ import pytest
 from scripted import Scripted
 
 from harmony.agent import __main__ as command
+from harmony.agent import loading
 from harmony.printable import printable
 
 CALL = '<|channel|>commentary to=functions.add <|constrain|>json<|message|>{"a": 40, "b": 2}<|call|>'
@@ -30,7 +31,7 @@ class Typed(io.StringIO):
 def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Scripted:
     """What the command loads, in a folder with a module of functions."""
     scripted = Scripted(THOUGHT + CALL, FINAL)
-    monkeypatch.setattr(command, "load_engine", lambda *_, **__: scripted)
+    monkeypatch.setattr(loading, "load_engine", lambda *_, **__: scripted)
     (tmp_path / "sums.py").write_text(
         'def add(a: int, b: int) -> int:\n    """The sum."""\n    return a + b\n'
     )
@@ -111,7 +112,7 @@ def test_ctrl_c_is_status_130(engine: Scripted, monkeypatch: pytest.MonkeyPatch)
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "load_engine", interrupted)
+    monkeypatch.setattr(loading, "load_engine", interrupted)
     assert command.main(["?"]) == 130
 
 
@@ -180,7 +181,7 @@ def test_a_context_that_the_model_cannot_have_is_a_mistake(
     def refuse(*_: object, **__: object) -> None:
         raise ValueError("context_length must be from 1 to 4096")
 
-    monkeypatch.setattr(command, "load_engine", refuse)
+    monkeypatch.setattr(loading, "load_engine", refuse)
     assert command.main(["--context", "9999999", "?"]) == 2
     assert capsys.readouterr().err == "error: context_length must be from 1 to 4096\n"
 
@@ -233,7 +234,7 @@ def test_the_doctor_needs_no_model(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """--doctor prints a line for each back end and layer; the status says whether one confines."""
-    monkeypatch.setattr(command, "load_engine", None)
+    monkeypatch.setattr(loading, "load_engine", None)
     status = command.main(["--doctor"])
     lines = capsys.readouterr().out.splitlines()[1:]
     assert {line.split()[1] for line in lines} >= {"bubblewrap", "landlock", "seccomp", "memory"}
@@ -245,8 +246,9 @@ import os, sys
 sys.path.insert(0, sys.argv[1])
 from scripted import Scripted
 from harmony.agent import __main__ as command
+from harmony.agent import loading
 engine = Scripted(*sys.argv[2:4])
-command.load_engine = lambda *_, **__: engine
+loading.load_engine = lambda *_, **__: engine
 sys.exit(command.main(["--ask", "--tools", "sums:add", "?"]))
 """
 

@@ -20,6 +20,7 @@ import asyncio, sys
 sys.path.insert(0, sys.argv[1])
 from scripted import Scripted
 from harmony.agent import __main__ as command
+from harmony.agent import loading
 from harmony.tools.citations import Citation
 
 class Slow(Scripted):
@@ -34,7 +35,7 @@ turns = [
     "<|channel|>final<|message|>It is 42, \\x1b[2Jas a page 【0†L1】 says.<|return|>",
 ]
 engine = Slow(*turns * 3)
-command.load_engine = lambda *_, **__: engine
+loading.load_engine = lambda *_, **__: engine
 from harmony.agent.routing import Toolbox
 cited = Citation(26, 32, "https://example.org/a", "A page", (1, 1))
 Toolbox.citations = lambda self, text: (cited,) * bool(text)
