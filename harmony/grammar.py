@@ -19,6 +19,7 @@ from harmony.errors import GrammarError
 from harmony.formats import JsonSchema, quoted
 from harmony.messages import ReasoningEffort
 from harmony.parsing import CHANNELS
+from harmony.turn_parts import MessageKind, TurnParts, written
 from harmony.watch import ANSWER
 
 if TYPE_CHECKING:
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from harmony.messages import ToolDescription, ToolNamespaceConfig
     from harmony.schemas import EnforcedSchema
 
-_NEXT: Final = '<|end|> <|start|> "assistant"'
+_ANALYSIS: Final = MessageKind("analysis", '<|channel|> "analysis"', "<|end|>")
+_PREAMBLE: Final = MessageKind("preamble", '<|channel|> "commentary"', "<|end|>")
+_THINKING: Final = (ReasoningEffort.MEDIUM, ReasoningEffort.HIGH)
 _TYPES: Final = {
     "json": '(" "? <|constrain|> "json" | " json")?',
     "json_or_code": '(" "? <|constrain|> ("json" | "code") | " json" | " code")?',
@@ -44,12 +47,13 @@ class TurnGrammar:
     `text` is the grammar; `reasoning_end` is the text of the tokens, special ones spelled out, that end
     the reasoning and begin the answer, or the call where there must be one. `watched` are the schemas of
     which the grammar leaves something over, by recipient, that of the answer by ANSWER; a TurnWatch sees
-    to them.
+    to them. `parts` are the same grammar, cut at the headers of its messages.
     """
 
     text: str
     reasoning_end: str
     watched: Mapping[str, EnforcedSchema]
+    parts: TurnParts | None = None
 
     @classmethod
     def of(
@@ -91,22 +95,21 @@ class TurnGrammar:
             raise GrammarError("A turn needs a tool to call or the channel final; give one of them.")
         thinks = "analysis" in channels
         speaks = preambles and bool(calls) and "commentary" in channels
-        rules = {"start": _start(len(calls), answers, thinks, speaks, reasoning), "TEXT": "/(?s:.*)/"}
-        if thinks:
-            rules["analysis"] = f'<|channel|> "analysis" <|message|> TEXT {_NEXT}'
-        if speaks:
-            rules["preamble"] = f'<|channel|> "commentary" <|message|> TEXT {_NEXT}'
         schemas = {call.recipient: enforce(call.schema) for call in calls if call.schema is not None}
-        for number, call in enumerate(calls):
-            rules |= call.rules(number, schemas.get(call.recipient))
+        before = [*[_ANALYSIS] * thinks, *[_PREAMBLE] * speaks]
+        last = [call.message(number, schemas.get(call.recipient)) for number, call in enumerate(calls)]
         if answers and isinstance(response, JsonSchema):
             schemas[ANSWER] = enforce(response.schema)
         if answers:
-            rules |= _final(response)
-        text = "\n".join(["%llguidance {}", *(f"{name}: {rule}" for name, rule in rules.items())])
+            last.append(_final(response))
+        first = before[:1] if thinks and reasoning in _THINKING else []
         ending = "<|channel|>final" if answers else f" to={calls[0].recipient if len(calls) == 1 else ''}"
-        watched = {name: schema for name, schema in schemas.items() if schema.residuals}
-        return cls(text, f"<|end|><|start|>assistant{ending}", watched)
+        return cls(
+            _whole(first, before, last),
+            f"<|end|><|start|>assistant{ending}",
+            {name: schema for name, schema in schemas.items() if schema.residuals},
+            TurnParts.of(first, before, last),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +120,7 @@ class _Call:
     channels: tuple[str, ...]
     schema: Mapping[str, object] | None
 
-    def rules(self, number: int, enforced: EnforcedSchema | None) -> dict[str, str]:
+    def message(self, number: int, enforced: EnforcedSchema | None) -> MessageKind:
         kind = "code" if enforced is None else "json_or_code"
         rules = {kind: _TYPES[kind]}
         channel = f"<|channel|> {quoted(self.channels[0])}"
@@ -126,9 +129,10 @@ class _Call:
             channel = "channel"
         recipient = quoted(f" to={self.recipient}")
         header = f"({channel} {recipient} | {recipient} {channel}) {kind}"
-        body = "TEXT" if enforced is None else f"arguments_{number}"
-        rules[f"call_{number}"] = f"{header} <|message|> {body} <|call|>"
-        return rules if enforced is None else rules | {body: f"%json {enforced.mask}"}
+        if enforced is None:
+            return MessageKind(f"call_{number}", header, "<|call|>", rules)
+        body = f"arguments_{number}"
+        return MessageKind(f"call_{number}", header, "<|call|>", rules, body, f"%json {enforced.mask}")
 
     def is_named(self, name: str) -> bool:
         """Whether a tool choice means it, alone or with its namespace."""
@@ -174,18 +178,38 @@ def _chosen(calls: list[_Call], tool_choice: str) -> list[_Call]:
     raise GrammarError(f"There is no tool {tool_choice!r} to choose; there are: {known}.")
 
 
-def _start(calls: int, answers: bool, thinks: bool, speaks: bool, reasoning: ReasoningEffort | None) -> str:
-    before = " | ".join([*["analysis"] * thinks, *["preamble"] * speaks])
-    before = f"({before})*" if thinks and speaks else f"{before}*" if before else ""
-    first = "analysis" if thinks and reasoning in (ReasoningEffort.MEDIUM, ReasoningEffort.HIGH) else ""
-    last = [*(f"call_{number}" for number in range(calls)), *["final"] * answers]
-    ending = last[0] if len(last) == 1 else f"({' | '.join(last)})"
-    return " ".join(part for part in (first, before, ending) if part)
-
-
-def _final(response: AnswerFormat | None) -> dict[str, str]:
+def _final(response: AnswerFormat | None) -> MessageKind:
+    header = '<|channel|> "final"'
     if response is None:
-        return {"final": '<|channel|> "final" <|message|> TEXT <|return|>'}
-    kinds = {"json": _TYPES["json"]} if isinstance(response, JsonSchema) else {}
-    header = " ".join(['<|channel|> "final"', *kinds, "<|message|>"])
-    return {**kinds, "final": f"{header} answer <|return|>", "answer": response.rule}
+        return MessageKind("final", header, "<|return|>")
+    is_json = isinstance(response, JsonSchema)
+    return MessageKind(
+        "final",
+        f"{header} json" if is_json else header,
+        "<|return|>",
+        {"json": _TYPES["json"]} if is_json else {},
+        "answer",
+        response.rule,
+        awaited=True,
+    )
+
+
+def _whole(first: Sequence[MessageKind], before: Sequence[MessageKind], last: Sequence[MessageKind]) -> str:
+    """The grammar of messages of `first`, then any number of `before`, then one of `last`."""
+    start = [kind.name for kind in first]
+    if before:
+        start.append(f"{_one_of(before)}*")
+    rules = {"start": " ".join([*start, _one_of(last)]), "TEXT": "/(?s:.*)/"}
+    for kind in (*before, *last):
+        rules |= kind.rules
+        rules[kind.name] = f"{kind.header} <|message|> {kind.body} {kind.end}"
+        if kind in before:
+            rules[kind.name] += ' <|start|> "assistant"'
+        if kind.rule is not None:
+            rules[kind.body] = kind.rule
+    return written(rules)
+
+
+def _one_of(kinds: Sequence[MessageKind]) -> str:
+    names = [kind.name for kind in kinds]
+    return names[0] if len(names) == 1 else f"({' | '.join(names)})"

@@ -23,10 +23,11 @@ import numpy as np
 from harmony.errors import ConstraintError, DeadEndError
 from harmony.runtime.closing.symbols import Costs
 from harmony.runtime.grammars import Grammars
+from harmony.runtime.matcher import Matcher, Row
 from harmony.runtime.token_table import Mask, packed
 
 if TYPE_CHECKING:
-    from llguidance import LLMatcher
+    from harmony.runtime.parts import Parts
 
 EVERYTHING = -1
 """A word of a mask that allows all of its tokens."""
@@ -56,8 +57,9 @@ class Constraint:
     """The grammar `text`, and how far a generation has come in it.
 
     The first call that needs the grammar waits for it to be compiled and raises GrammarError if it cannot
-    be. `guarded` False leaves the guards against running away off; `interruption` cuts a part short;
-    `watch` objects to what the grammar allows.
+    be. `parts` are the same grammar in parts, which is faster: a body among them that is not awaited is
+    waited for where it begins, and raises GrammarError there. `guarded` False leaves the guards against
+    running away off; `interruption` cuts a part short; `watch` objects to what the grammar allows.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Constraint:
         grammars: Grammars,
         text: str,
         *,
+        parts: Parts | None = None,
         guarded: bool = True,
         interruption: Interruption | None = None,
         watch: Watch | None = None,
@@ -75,16 +78,16 @@ class Constraint:
         self._watches = [] if watch is None else [watch]
         self._refused: list[int] = []  # at this place, and at the one before
         self._refused_before: list[int] = []
-        self._kept: tuple[tuple[int, LLMatcher], ...] = ()
-        self._compiled = grammars.compiled(text)
+        self._kept: tuple[tuple[int, Matcher], ...] = ()
+        self._compiled = grammars.compiled(text) if parts is None else grammars.parted(text, parts)
         self._guards = grammars.guards if guarded else None
         self._interruption = interruption
-        self._take_row()
+        self._row = Row(self.table.words)
 
     @property
     def ended(self) -> bool:
         """Whether nothing may follow."""
-        return self._checked().is_stopped()
+        return self._checked().stopped
 
     @property
     def is_compiled(self) -> bool:
@@ -101,15 +104,16 @@ class Constraint:
 
         At least one may, or it raises DeadEndError. When nothing may follow, that is the end of text.
         """
-        self._matcher.unsafe_compute_mask_ptr(self._pointer, self._bytes)
+        self._matcher.fill(self._row)
         self._checked()
+        mask = self._row.mask
         if self._refused:
-            self._row &= ~packed(self._refused, len(self._row))
-            if not self._row.any():
+            mask &= ~packed(self._refused, len(mask))
+            if not mask.any():
                 raise DeadEndError(f"nothing may follow the {len(self.tokens)} tokens; ask again")
         if self._guards is not None:
-            self._guards.narrow(self._row, self.tokens)
-        return self._row
+            self._guards.narrow(mask, self.tokens)
+        return mask
 
     def take(self, token: int) -> bool:
         """Go on by a token of the mask, unless the watch objects; the next mask is then without it."""
@@ -128,7 +132,7 @@ class Constraint:
     def accept(self, *tokens: int) -> None:
         """Go on by these tokens; raises ConstraintError if one of them is not allowed."""
         for token in tokens:
-            if not self._matcher.consume_token(token):
+            if not self._matcher.consume(token):
                 self._checked()
             if self._watches:
                 watch = self._watches[-1].after(token)
@@ -140,11 +144,11 @@ class Constraint:
             self.tokens.append(token)
             self._refused_before, self._refused = self._refused, []
             if len(self.tokens) % _STRIDE == 0:
-                self._kept = (*self._kept[-1:], (len(self.tokens), self._matcher.deep_copy()))
+                self._kept = (*self._kept[-1:], (len(self.tokens), self._matcher.copy()))
 
     def allowed(self, tokens: Sequence[int]) -> int:
         """How many of these tokens, from the first on, may follow; nothing changes."""
-        most = self._checked().validate_tokens(list(tokens))
+        most = self._checked().validate(tokens)
         watch: Watch | None = self._watches[-1] if self._watches else None
         for count, token in enumerate(tokens[:most] if watch else ()):
             watch = watch and watch.after(token)
@@ -157,7 +161,7 @@ class Constraint:
         cut = self._interruption
         if cut and len(self.tokens) >= cut.after and self.allowed(cut.tokens) == len(cut.tokens):
             return [*cut.tokens]
-        tokens = self._checked().compute_ff_tokens()
+        tokens = self._checked().forced()
         return tokens[: self.allowed(tokens)] if self._watches else tokens
 
     def rollback(self, count: int) -> None:
@@ -171,8 +175,8 @@ class Constraint:
         if count:
             rest = self.tokens[: len(self.tokens) - count]
             self._kept = tuple(kept for kept in self._kept if kept[0] <= len(rest))
-            place, matcher = self._kept[-1] if self._kept else (0, self._compiled.result().matcher)
-            self._matcher, self.tokens = matcher.deep_copy(), rest[:place]
+            place, matcher = self._kept[-1] if self._kept else (0, self._compiled.result().start())
+            self._matcher, self.tokens = matcher.copy(), rest[:place]
             self._refused = []
             del self._watches[place + 1 :]
             self.accept(*rest[place:])
@@ -182,8 +186,8 @@ class Constraint:
         other = copy(self)
         other.tokens, other._watches = [*self.tokens], [*self._watches]
         other._refused, other._refused_before = [*self._refused], [*self._refused_before]
-        other._matcher = self._checked().deep_copy()
-        other._take_row()
+        other._matcher = self._checked().copy()
+        other._row = Row(self.table.words)
         return other
 
     def tokenized(self, text: str) -> list[int]:
@@ -200,7 +204,7 @@ class Constraint:
 
         After a token that is not allowed the rows allow everything: they are of no use, but safe to apply.
         """
-        masks = np.full((len(draft) + 1, len(self._row)), EVERYTHING, np.int32)
+        masks = np.full((len(draft) + 1, self.table.words), EVERYTHING, np.int32)
         ahead = self.copy()
         legal = self.allowed(draft)
         for row, token in enumerate(draft[:legal]):
@@ -209,20 +213,17 @@ class Constraint:
         masks[legal] = ahead.mask()
         return masks
 
-    def _take_row(self) -> None:
-        self._row = np.empty(self.table.words, np.int32)
-        self._pointer, self._bytes = self._row.ctypes.data, self._row.nbytes
-
     @cached_property
-    def _matcher(self) -> LLMatcher:
-        return self._compiled.result().matcher.deep_copy()
+    def _matcher(self) -> Matcher:
+        return self._compiled.result().start()
 
-    def _checked(self) -> LLMatcher:
-        if self._matcher.is_error():
-            self._grammars.forget(self._compiled)
-            reason = self._matcher.get_error().strip().partition("\n")[0]
+    def _checked(self) -> Matcher:
+        matcher = self._matcher
+        if failure := matcher.failure:
+            self._grammars.forget(matcher.compiled)
+            reason = failure.strip().partition("\n")[0]
             raise ConstraintError(f"the grammar cannot go on after {len(self.tokens)} tokens: {reason}")
-        return self._matcher
+        return matcher
 
 
 def fill_masks(constraints: Sequence[Constraint | None], masks: Mask) -> None:

@@ -5,21 +5,27 @@ Loading it and building its view of the vocabulary takes about a second, once fo
 """
 
 from collections import OrderedDict
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from harmony.errors import GrammarError
 from harmony.runtime.closing.lark import symbol_of
 from harmony.runtime.closing.symbols import Costs
+from harmony.runtime.free_text import ANY_TEXT, FreeText
 from harmony.runtime.guards import Guards
+from harmony.runtime.matcher import GrammarMatcher
+from harmony.runtime.parts import PartedGrammar, Parts
 from harmony.runtime.token_table import TokenTable
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
+
+T = TypeVar("T")
 
 _CHARACTER = r'[^"\\\x00-\x1F\x7F]'
 _SLICES = [
@@ -49,43 +55,89 @@ class Compiled:
         """What each part of the grammar costs at least, worked out when it is first asked for."""
         return Costs(symbol_of(self.text, self.table.special), self.table.avoided)
 
+    def start(self) -> GrammarMatcher:
+        """A matcher at the start."""
+        return GrammarMatcher(self, self.matcher.deep_copy())
+
+
+class Once(Generic[T]):
+    """What is made once, by the first thread that needs it; the others wait for it."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._lock = Lock()
+        self._made: T | GrammarError | None = None
+
+    def done(self) -> bool:
+        """Whether nothing has to wait for it, be it that it could not be made."""
+        return self._made is not None
+
+    def result(self) -> T:
+        """What was made; raises the GrammarError that it cannot be."""
+        with self._lock:
+            if self._made is None:
+                try:
+                    self._made = self._make()
+                except GrammarError as error:
+                    self._made = error
+        if isinstance(self._made, GrammarError):
+            raise self._made
+        return self._made
+
 
 class Grammars:
     """Compiles grammars in a thread of its own and keeps the `kept` that were asked for last.
 
-    Raises GrammarError when llguidance is not installed.
+    What is needed before that thread comes to it is compiled by who needs it. Raises GrammarError when
+    llguidance is not installed.
     """
 
-    def __init__(self, table: TokenTable, *, avoided: frozenset[int] = frozenset(), kept: int = 64) -> None:
+    def __init__(self, table: TokenTable, *, kept: int = 512) -> None:
         if not enforceable():
             raise GrammarError("enforcing a grammar needs llguidance: pip install 'gpt-oss-harmony[local]'")
         self.table = table
         self.guards = Guards(table)
         self._kept = kept
-        self._compiled: OrderedDict[str, Future[Compiled]] = OrderedDict()
+        self._compiled: OrderedDict[str, Once[Compiled]] = OrderedDict()
+        self._parted: OrderedDict[str, PartedGrammar] = OrderedDict()
         self._lock = Lock()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="harmony-grammars")
         self._tokenizer = self._worker.submit(_tokenizer, table)
 
-    def compiled(self, text: str) -> Future[Compiled]:
+    def compiled(self, text: str) -> Once[Compiled]:
         """The grammar of this text, at once if it is kept; its result raises GrammarError."""
         with self._lock:
             if text not in self._compiled:
-                self._compiled[text] = self._worker.submit(self._compile, text)
-            self._compiled.move_to_end(text)
-            if len(self._compiled) > self._kept:
-                self._compiled.popitem(last=False)
-            return self._compiled[text]
+                self._compiled[text] = Once(lambda: self._compile(text))
+                self._worker.submit(self._compiled[text].result)
+            return _latest(self._compiled, text, self._kept)
 
-    def forget(self, compiled: Future[Compiled]) -> None:
+    def parted(self, text: str, parts: Parts) -> PartedGrammar:
+        """The grammar of this text by its parts, each of which is kept by its own text too."""
+        if text not in self._parted:
+            self._parted[text] = PartedGrammar(self, text, parts)
+        with self._lock:
+            return _latest(self._parted, text, self._kept)
+
+    @cached_property
+    def free_text(self) -> Once[FreeText]:
+        """Any text, for the bodies that have no grammar."""
+        free_text = Once(lambda: FreeText(self._compile(ANY_TEXT)))
+        self._worker.submit(free_text.result)
+        return free_text
+
+    def forget(self, compiled: Compiled) -> None:
         """Compile this grammar anew when it is asked for again.
 
         The lexer of llguidance, which all copies of a matcher share, has room for so many expressions, and a
         large grammar that is used thousands of times can fill it up.
         """
         with self._lock:
-            for text in [text for text, kept in self._compiled.items() if kept is compiled]:
-                del self._compiled[text]
+            kept = self._compiled.get(compiled.text)
+            if kept is not None and kept.done() and kept.result() is compiled:
+                del self._compiled[compiled.text]
+                for text in [text for text, parted in self._parted.items() if parted.uses(compiled)]:
+                    del self._parted[text]
 
     def _compile(self, text: str) -> Compiled:
         tokenizer = self._tokenizer.result()
@@ -96,6 +148,14 @@ class Grammars:
         if matcher.is_error():
             raise GrammarError(f"this grammar cannot be enforced: {_reason(matcher.get_error())}")
         return Compiled(text, self.table, tokenizer, matcher)
+
+
+def _latest(kept: OrderedDict[str, T], text: str, most: int) -> T:
+    """What is kept for this text, which is now the latest of `most`."""
+    kept.move_to_end(text)
+    if len(kept) > most:
+        kept.popitem(last=False)
+    return kept[text]
 
 
 def enforceable() -> bool:

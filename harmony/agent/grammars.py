@@ -38,6 +38,7 @@ def turn_constraint(
     return Constraint(
         harmony_grammars(vocab_size),
         grammar.text,
+        parts=grammar.parts,
         interruption=interruption,
         watch=TurnWatch(grammar.watched) if grammar.watched else None,
     )

@@ -103,7 +103,7 @@ class Bench:
         while True:
             request = random_request(random, self._schema if self._schemas else random_schema)
             try:
-                self._grammars.compiled(request.grammar.text).result()
+                turn_constraint(request.grammar, GPT_OSS).ready()
                 counts["requests"] += 1
                 return request
             except GrammarError:
