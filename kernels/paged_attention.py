@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from harmony.kernels import triton
+from harmony.kernels import cpu, triton
 from harmony.kernels.attention import attention
 
 
@@ -27,6 +27,10 @@ def decode_attention(
         from harmony.kernels.triton.decode_attention import decode_attention as in_triton
 
         return in_triton(q, keys, values, table, lengths, sinks, window=window)
+    if cpu.serves(q):
+        from harmony.kernels.cpu.attention import decode_attention as on_cpu
+
+        return on_cpu(q, keys, values, table, lengths, sinks, window)
     starts = torch.arange(len(q) + 1)
     return _each(q, keys, values, table, starts, lengths, sinks, window)
 

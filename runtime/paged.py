@@ -8,7 +8,8 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from harmony.kernels.paged_attention import attention_over_pages
+from harmony.kernels import cpu
+from harmony.kernels.paged_attention import attention_over_pages, decode_attention
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.pages import PAGE, PagePool, pages_of
 from harmony.runtime.prefix import Block, Match, PrefixCache
@@ -209,6 +210,7 @@ class _Places:
     def __init__(
         self, parts: Sequence[Part], tables: Sequence[list[int]], positions: Tensor, device: torch.device
     ) -> None:
+        self._parts, self._tables = parts, tables
         pages: list[Tensor] = []
         self.seen: list[tuple[slice, Tensor, int]] = []
         row = 0
@@ -220,6 +222,20 @@ class _Places:
             self.seen.append((rows, used, part.end - first * PAGE))
         self.pages, self.offsets = torch.cat(pages).to(device), (positions % PAGE).to(device)
 
+    @cached_property
+    def table(self) -> Tensor:
+        """The pages of each token's sequence, int32 [n, most pages]."""
+        most = max(map(len, self._tables))
+        padded = [[*table, *[LEFT] * (most - len(table))] for table in self._tables]
+        counts = torch.tensor([len(part.tokens) for part in self._parts])
+        return torch.tensor(padded, dtype=torch.int32).repeat_interleave(counts, dim=0)
+
+    @cached_property
+    def lengths(self) -> Tensor:
+        """How many positions of its sequence each token sees, int32 [n]."""
+        ranges = [torch.arange(part.start + 1, part.end + 1) for part in self._parts]
+        return torch.cat(ranges).int()
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BatchLayer:
@@ -230,9 +246,12 @@ class BatchLayer:
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor, sinks: Tensor) -> Tensor:
         """Add `keys` and `values` [n, Hkv, D]; returns what `queries` [n, Hq, D] find in their sequences."""
-        places = self._places
-        self._layer.keys[places.pages, :, places.offsets] = keys
-        self._layer.values[places.pages, :, places.offsets] = values
+        places, layer = self._places, self._layer
+        layer.keys[places.pages, :, places.offsets] = keys
+        layer.values[places.pages, :, places.offsets] = values
+        if cpu.serves(queries) and len(queries) <= cpu.FEW_ROWS:
+            rows = layer.keys, layer.values, places.table, places.lengths
+            return decode_attention(queries, *rows, sinks, window=layer.window)
         return torch.cat(list(self._found(queries, sinks)))
 
     def _found(self, queries: Tensor, sinks: Tensor) -> Iterator[Tensor]:

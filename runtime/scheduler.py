@@ -8,13 +8,15 @@ its own; it goes on later, from what the cache still has of it, with the same to
 
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from harmony.errors import EngineError
+from harmony.kernels import cpu
+from harmony.kernels.cpu.threads import torch_alone
 from harmony.runtime.backend import Model
 from harmony.runtime.decoding import Decoder, DecodeStep, Draw, Drawn
 from harmony.runtime.fused import FusedTransformer
@@ -216,6 +218,11 @@ class Scheduler:
         if not parts:
             return
         tokens = [token for part in parts.values() for token in part.tokens]
+        few = cpu.serves(self._model.unembedding) and len(tokens) <= cpu.FEW_ROWS
+        with torch_alone() if few else nullcontext():
+            self._read_and_sample(parts, tokens)
+
+    def _read_and_sample(self, parts: Mapping[Request, Part], tokens: Sequence[int]) -> None:
         with _failures_told():
             logits = self._model(
                 torch.tensor(tokens, device=self._model.device), Batch(self._cache, [*parts.values()])

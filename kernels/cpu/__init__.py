@@ -15,19 +15,21 @@ from torch import Tensor
 
 from harmony.errors import ModelError
 
-Level = Literal["avx512", "avx2", "plain", "torch"]
+Level = Literal["avx512", "avx512f", "avx2", "plain", "torch"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 CHOICE = "HARMONY_CPU_KERNELS"  # the environment variable that forces a level
-FEW_ROWS = 8  # up to which a matrix is read once; above, torch multiplies in tiles that fit its cache
-NEEDED = {"avx512": {"avx512f", "avx512bw", "avx512vl", "avx512bf16"}, "avx2": {"avx2", "fma"}}
+FEW_ROWS = 16  # up to which a matrix is multiplied as it is read; above, in unpacked tiles
+AVX512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
+NEEDED = {"avx512": {*AVX512, "avx512bf16"}, "avx512f": AVX512, "avx2": {"avx2", "fma"}}
 
 
 @cache
 def level() -> Level:
     """The kernels in use: the best that this CPU runs, or what HARMONY_CPU_KERNELS asks for.
 
-    "avx512" needs AVX512-BF16, "plain" any CPU that numba compiles for, and "torch" is the reference
-    without numba. Raises ModelError for a level that is unknown or that this machine cannot run.
+    "avx512" needs AVX512-BF16, "avx512f" does without it, "plain" needs any CPU that numba compiles for, and
+    "torch" is the reference without numba. Raises ModelError for a level that is unknown or that this
+    machine cannot run.
     """
     runnable = _runnable()
     asked = os.environ.get(CHOICE)

@@ -8,74 +8,105 @@ from numba import carray, njit
 from torch import Tensor
 
 from harmony.kernels.cpu import bfloat16
+from harmony.kernels.cpu.bfloat16_wide import dot
 from harmony.kernels.cpu.compiling import kernel
-from harmony.kernels.cpu.llvm import load_f32, pointer_f32, pointer_u16
+from harmony.kernels.cpu.exponential import exp
+from harmony.kernels.cpu.llvm import load_f32, load_i32, pointer_f32, store_f32
 from harmony.kernels.cpu.pool import pool
+from harmony.kernels.cpu.wide import LANES, add_product, load, load_bf16, splat, store
 
 
 def attention(queries: Tensor, keys: Tensor, values: Tensor, sinks: Tensor, window: int | None) -> Tensor:
     """What `harmony.kernels.attention.attention` computes, on bfloat16 and float32 `sinks`."""
-    n, heads, head_dim = queries.shape
-    m, kv_heads, _ = keys.shape
-    seen = m if window is None else window
-    scores = torch.empty(n, heads, min(m, seen))
-    sums = torch.empty(n, heads, head_dim)
+    n, m = len(queries), len(keys)
+    table, lengths = torch.zeros(n, 1, dtype=torch.int32), torch.arange(m - n + 1, m + 1, dtype=torch.int32)
+    pages = keys.transpose(0, 1)[None], values.transpose(0, 1)[None]
+    return decode_attention(queries, *pages, table, lengths, sinks, window)
+
+
+def decode_attention(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    table: Tensor,
+    lengths: Tensor,
+    sinks: Tensor,
+    window: int | None,
+) -> Tensor:
+    """What `harmony.kernels.paged_attention.decode_attention` computes, on bfloat16 and float32 `sinks`.
+
+    `keys` and `values` may be strided in any way that leaves the D numbers of a head in a row.
+    """
+    n, heads, size = queries.shape
+    assert keys.stride(-1) == 1
+    assert keys.stride() == values.stride()
+    _, kv_heads, page, _ = keys.shape
+    room = table.shape[1] * page if window is None else window
+    weights, sums = torch.empty(n, heads, room), torch.empty(n, heads, size)
     pool().run(
         _attention, n * kv_heads,
-        queries.float(), keys, values, sinks, scores, sums,
-        n, m, kv_heads, heads // kv_heads, head_dim, seen, min(m, seen),
+        queries.float(), keys.data_ptr(), values.data_ptr(), table, lengths, sinks, weights, sums,
+        kv_heads, heads // kv_heads, size, table.shape[1], page, *keys.stride()[:3], room,
     )  # fmt: skip
     return sums.to(queries.dtype)
 
 
 @njit(fastmath={"contract", "reassoc", "nsz"})
-def _add(total, value, weight, size):
-    sums, numbers = carray(pointer_f32(total), size), carray(pointer_u16(value), size)
-    for index in range(size):
-        sums[index] += weight * bfloat16.value(numbers[index])
+def _softmax(at, count, sink, scale):
+    """Turn logits into weights, which with that of the sink add up to one."""
+    logits = carray(pointer_f32(at), count)
+    top = sink
+    for index in range(count):
+        logits[index] *= scale
+        top = max(top, logits[index])
+    total = exp(sink - top)
+    for index in range(count):
+        logits[index] = exp(logits[index] - top)
+        total += logits[index]
+    for index in range(count):
+        logits[index] /= total
 
 
 @njit(inline="always")
-def _softmax(logits, sink, scale):
-    """Turn logits into weights, which with that of the sink add up to one."""
-    top = sink
-    for index in range(len(logits)):
-        logits[index] *= scale
-        top = max(top, logits[index])
-    total = math.exp(sink - top)
-    for index in range(len(logits)):
-        logits[index] = math.exp(logits[index] - top)
-        total += logits[index]
-    for index in range(len(logits)):
-        logits[index] /= total
+def _add(sums, row, weight, size):
+    """Add the `size` numbers of a row times its weight."""
+    whole, factor = size // LANES * LANES, splat(weight)
+    for column in range(0, whole, LANES):
+        at = sums + 4 * column
+        store(at, add_product(load(at), factor, load_bf16(row + 2 * column)))
+    for column in range(whole, size):
+        at = sums + 4 * column
+        store_f32(at, load_f32(at) + weight * bfloat16.load(row, column))
 
 
 @kernel
 def _attention(arguments, first, last):
     """Item i: all heads that share key head i % kv_heads, of query i // kv_heads."""
-    queries, keys, values = arguments[0], arguments[1], arguments[2]
-    sinks, scores, sums = arguments[3], arguments[4], arguments[5]
-    n, m, kv_heads, group, size = arguments[6], arguments[7], arguments[8], arguments[9], arguments[10]
-    window, room = arguments[11], arguments[12]
+    queries, keys, values, table = arguments[0], arguments[1], arguments[2], arguments[3]
+    lengths, sinks, weights, sums = arguments[4], arguments[5], arguments[6], arguments[7]
+    kv_heads, group, size, width = arguments[8], arguments[9], arguments[10], arguments[11]
+    page, page_step, head_step, row_step = arguments[12], arguments[13], arguments[14], arguments[15]
+    room = arguments[16]
     scale = np.float32(1 / math.sqrt(size))
     for item in range(first, last):
         query, kv_head = item // kv_heads, item % kv_heads
-        end = m - n + query + 1
-        start = max(0, end - window)
+        pages, end = table + 4 * query * width, np.int64(load_i32(lengths + 4 * query))
+        start = max(0, end - room)
         head = query * kv_heads * group + kv_head * group
         for key in range(start, end):
-            row = keys + 2 * (key * kv_heads + kv_head) * size
+            row = np.int64(load_i32(pages + 4 * (key // page))) * page_step + key % page * row_step
+            at = keys + 2 * (row + kv_head * head_step)
             for index in range(head, head + group):
-                logits = carray(pointer_f32(scores + 4 * index * room), room)
-                logits[key - start] = bfloat16.dot(row, queries + 4 * index * size, size)
+                logit = dot(at, queries + 4 * index * size, size)
+                store_f32(weights + 4 * (index * room + key - start), logit)
         for index in range(head, head + group):
             sink = load_f32(sinks + 4 * (kv_head * group + index - head))
-            logits = carray(pointer_f32(scores + 4 * index * room), end - start)
-            _softmax(logits, sink, scale)
-            out = carray(pointer_f32(sums + 4 * index * size), size)
-            out[:] = 0
+            _softmax(weights + 4 * index * room, end - start, sink, scale)
+            for column in range(size):
+                store_f32(sums + 4 * (index * size + column), np.float32(0))
         for key in range(start, end):
-            row = values + 2 * (key * kv_heads + kv_head) * size
+            row = np.int64(load_i32(pages + 4 * (key // page))) * page_step + key % page * row_step
+            at = values + 2 * (row + kv_head * head_step)
             for index in range(head, head + group):
-                weight = load_f32(scores + 4 * (index * room + key - start))
-                _add(sums + 4 * index * size, row, weight, size)
+                weight = load_f32(weights + 4 * (index * room + key - start))
+                _add(sums + 4 * index * size, at, weight, size)

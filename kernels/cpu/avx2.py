@@ -18,6 +18,7 @@ from harmony.kernels.cpu.llvm import (
     multiply_add_f32x8,
     second_half_f32x8,
     splat_f32x8,
+    store_f32x8,
     total_f32x8,
     x86_look_up_bytes,
     zero_f32x8,
@@ -48,3 +49,17 @@ def dot(blocks, scales, vector, columns, table_at):
         power = splat_f32x8(as_f32(np.int32(max(scale << 23, np.uint32(1 << 22)))))
         even, odd = multiply_add_f32x8(a, power, even), multiply_add_f32x8(b, power, odd)
     return total_f32x8(even) + total_f32x8(odd)
+
+
+@njit(inline="always")
+def unpack(block, scale, target, table_at):
+    """Write the 32 elements of a block to `target` as float32, first the even ones."""
+    table, packed = load_i8x16(table_at), load_i8x16(block)
+    low = x86_look_up_bytes(table, low_nibbles(packed))
+    high = x86_look_up_bytes(table, high_nibbles(packed))
+    power = as_f32(np.int32(max(np.uint32(scale) << 23, np.uint32(1 << 22))))
+    half, zero = splat_f32x8(power * np.float32(0.5)), zero_f32x8()
+    store_f32x8(target, multiply_add_f32x8(first_half_f32x8(low), half, zero))
+    store_f32x8(target + 32, multiply_add_f32x8(second_half_f32x8(low), half, zero))
+    store_f32x8(target + 64, multiply_add_f32x8(first_half_f32x8(high), half, zero))
+    store_f32x8(target + 96, multiply_add_f32x8(second_half_f32x8(high), half, zero))

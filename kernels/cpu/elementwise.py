@@ -4,11 +4,12 @@ import math
 
 import numpy as np
 import torch
+from numba import carray, njit
 from torch import Tensor
 
 from harmony.kernels.cpu import bfloat16
 from harmony.kernels.cpu.compiling import kernel
-from harmony.kernels.cpu.llvm import load_f32
+from harmony.kernels.cpu.llvm import load_f32, pointer_f32, pointer_u16
 from harmony.kernels.cpu.pool import compute, numbers
 
 
@@ -27,17 +28,23 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return out
 
 
+@njit(fastmath={"contract", "reassoc", "nsz"})
+def _norm(x, scale, eps, out, width):
+    numbers, scales = carray(pointer_u16(x), width), carray(pointer_f32(scale), width)
+    rounded = carray(pointer_u16(out), width)
+    squares = np.float32(0)
+    for index in range(width):
+        squares += bfloat16.value(numbers[index]) ** 2
+    factor = np.float32(1 / math.sqrt(squares / np.float32(width) + eps))
+    for index in range(width):
+        rounded[index] = bfloat16.rounded(bfloat16.value(numbers[index]) * factor * scales[index])
+
+
 @kernel
 def _rms_norm(arguments, first, last):
     x, scale, eps, out, width = arguments[0], arguments[1], arguments[2], arguments[3], arguments[4]
     for row in range(first, last):
-        squares = np.float32(0)
-        for index in range(row * width, (row + 1) * width):
-            squares += bfloat16.load(x, index) ** 2
-        factor = np.float32(1 / math.sqrt(squares / np.float32(width) + load_f32(eps)))
-        for index in range(width):
-            normal = bfloat16.load(x, row * width + index) * factor
-            bfloat16.store(out, row * width + index, normal * load_f32(scale + 4 * index))
+        _norm(x + 2 * row * width, scale, load_f32(eps), out + 2 * row * width, width)
 
 
 @kernel

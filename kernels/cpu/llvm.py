@@ -9,6 +9,7 @@ from typing import Any
 
 from llvmlite import ir
 from numba import types
+from numba.core.cgutils import alloca_once
 from numba.extending import intrinsic, models, register_model
 
 Emit = Callable[..., Any]
@@ -64,6 +65,7 @@ _OF_ARITY: tuple[Emit, ...] = (  # numba takes no *arguments here
     lambda made: lambda context, a, b: made,
     lambda made: lambda context, a, b, c: made,
     lambda made: lambda context, a, b, c, d: made,
+    lambda made: lambda context, a, b, c, d, e: made,
 )
 
 
@@ -87,13 +89,31 @@ def _loader(kind: types.Type, form: Any) -> Any:
 
 
 load_i16x32 = _loader(i16x32, i16x32.ir)
+load_i32x16 = _loader(i32x16, i32x16.ir)
 load_i8x16 = _loader(i8x16, i8x16.ir)
-load_f32x8 = _loader(f32x8, f32x8.ir)
+load_f32x8, load_f32x16 = _loader(f32x8, f32x8.ir), _loader(f32x16, f32x16.ir)
 load_u16 = _loader(types.uint16, I16)
 load_u8 = _loader(types.uint8, ir.IntType(8))
 load_i64 = _loader(types.int64, I64)
 load_i32 = _loader(types.int32, I32)
 load_f32 = _loader(types.float32, F32)
+
+
+def _bf16_loader(kind: Vector) -> Any:
+    @operation(kind, types.int64)
+    def load(builder: Any, address: Any) -> Any:
+        """bfloat16 numbers as float32."""
+        lanes = kind.ir.count
+        loaded = builder.load(_pointer(builder, address, ir.VectorType(I16, lanes)))
+        loaded.align = 1
+        wide = ir.VectorType(I32, lanes)
+        bits = builder.shl(builder.zext(loaded, wide), ir.Constant(wide, [16] * lanes))
+        return builder.bitcast(bits, kind.ir)
+
+    return load
+
+
+load_bf16x8, load_bf16x16 = _bf16_loader(f32x8), _bf16_loader(f32x16)
 
 
 @operation(types.CPointer(types.float32), types.int64)
@@ -124,6 +144,17 @@ store_u16 = _storer(types.uint16, I16)
 store_i64 = _storer(types.int64, I64)
 store_f32 = _storer(types.float32, F32)
 store_i16x32 = _storer(i16x32, i16x32.ir)
+store_f32x8, store_f32x16 = _storer(f32x8, f32x8.ir), _storer(f32x16, f32x16.ir)
+
+
+def stack(size: int) -> Any:
+    """An operation that gives the address of `size` bytes, which last until the kernel returns."""
+
+    @operation(types.int64)
+    def room(builder: Any) -> Any:
+        return builder.ptrtoint(alloca_once(builder, ir.IntType(8), I64(size)), I64)
+
+    return room
 
 
 @operation(types.float32, types.int32)
@@ -196,9 +227,27 @@ def _total(kind: Vector) -> Any:
 total_f32x16, total_f32x8 = _total(f32x16), _total(f32x8)
 
 
-@operation(f32x16, f32x16, f32x16)
-def add_f32x16(builder: Any, a: Any, b: Any) -> Any:
-    return builder.fadd(a, b)
+def _adder(kind: Vector) -> Any:
+    @operation(kind, kind, kind)
+    def add(builder: Any, a: Any, b: Any) -> Any:
+        return builder.fadd(a, b)
+
+    return add
+
+
+add_f32x8, add_f32x16 = _adder(f32x8), _adder(f32x16)
+
+
+def _product_adder(kind: Vector) -> Any:
+    @operation(kind, kind, kind, kind)
+    def add_product(builder: Any, total: Any, a: Any, b: Any) -> Any:
+        """total + a * b, rounded once where the CPU can."""
+        return builder.fadd(total, builder.fmul(a, b, flags=("contract",)), flags=("contract",))
+
+    return add_product
+
+
+add_product_f32x8, add_product_f32x16 = _product_adder(f32x8), _product_adder(f32x16)
 
 
 def _multiply_add(kind: Vector) -> Any:
@@ -220,9 +269,15 @@ def _splat(builder: Any, value: Any, kind: Vector) -> Any:
     return builder.shuffle_vector(lone, ir.Constant(kind.ir, ir.Undefined), zeros)
 
 
-@operation(f32x8, types.float32)
-def splat_f32x8(builder: Any, value: Any) -> Any:
-    return _splat(builder, value, f32x8)
+def _splatter(kind: Vector) -> Any:
+    @operation(kind, types.float32)
+    def splat(builder: Any, value: Any) -> Any:
+        return _splat(builder, value, kind)
+
+    return splat
+
+
+splat_f32x8, splat_f32x16 = _splatter(f32x8), _splatter(f32x16)
 
 
 @operation(i16x32, types.int64, types.int64)
@@ -254,6 +309,32 @@ def _shifter(bits: int) -> Any:
 
 
 shift_right_4, shift_right_8, shift_right_12 = (_shifter(bits) for bits in (4, 8, 12))
+
+
+@operation(i32x16, i8x16)
+def widened_i32x16(builder: Any, numbers: Any) -> Any:
+    """Bytes as words, without their sign."""
+    return builder.zext(numbers, i32x16.ir)
+
+
+@operation(i32x16, i16x32)
+def as_i32x16(builder: Any, vector: Any) -> Any:
+    return builder.bitcast(vector, i32x16.ir)
+
+
+def _nibble_looker(place: int) -> Any:
+    @operation(f32x16, f32x16, i32x16)
+    def look_up(builder: Any, table: Any, words: Any) -> Any:
+        """vpermps: nibble `place` of each word chooses an element of `table`."""
+        name = "llvm.x86.avx512.permvar.sf.512"
+        function = _declare(builder, name, f32x16.ir, f32x16.ir, i32x16.ir)
+        shifted = builder.lshr(words, ir.Constant(i32x16.ir, [4 * place] * 16))
+        return builder.call(function, [table, shifted])
+
+    return look_up
+
+
+x86_look_up_nibble = tuple(_nibble_looker(place) for place in range(8))
 
 
 @operation(i16x32, i16x32, i16x32)

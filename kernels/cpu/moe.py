@@ -1,20 +1,20 @@
 """Experts on their packed weights: row by row for a few tokens, in unpacked tiles for many."""
 
-import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numba import njit
 from torch import Tensor
 
-from harmony.kernels.cpu import bfloat16
+from harmony.kernels.cpu import bfloat16, level
+from harmony.kernels.cpu.activation import swiglu
 from harmony.kernels.cpu.compiling import compiled, kernel
 from harmony.kernels.cpu.llvm import load_f32, load_i64, load_u16, store_f32, store_i64
 from harmony.kernels.cpu.mxfp4 import SIZE, TABLE, dot, padded, put, stored, unpack
 from harmony.kernels.cpu.pool import compute, numbers, pool
 from harmony.kernels.moe import Experts
-from harmony.kernels.swiglu import swiglu
+from harmony.kernels.swiglu import swiglu as swiglu_of_all
 
 FEW = 4  # tokens of one expert, on average, up to which rows are multiplied without being unpacked
 TILE = 256  # unpacked rows: 1.5 MB at a width of 2880
@@ -27,10 +27,19 @@ def moe(x: Tensor, weights: Tensor, ids: Tensor, experts: Experts) -> Tensor:
     chosen, ends = torch.empty(2, len(experts.up_blocks), dtype=torch.int64)
     lists = [tensor.data_ptr() for tensor in (places, rows, chosen, ends)]
     found = _group(ids.contiguous().data_ptr(), n * top_k, top_k, len(chosen), *lists)
-    way = _row_by_row if n * top_k <= FEW * found else _in_tiles
+    way = _row_by_row if n * top_k <= FEW * found else _many()
     outputs, mixed = way(x, rows, chosen[:found], ends[:found], experts), torch.empty_like(x)
     pool().run(_mix, n, outputs, places, weights.contiguous(), mixed, top_k, x.shape[1])
     return mixed
+
+
+def _many() -> Callable[[Tensor, Tensor, Tensor, Tensor, Experts], Tensor]:
+    """What multiplies many tokens: torch where it has instructions for bfloat16."""
+    if level() == "avx512":
+        return _in_tiles
+    from harmony.kernels.cpu.moe_panels import in_panels
+
+    return in_panels
 
 
 def _row_by_row(x: Tensor, rows: Tensor, chosen: Tensor, ends: Tensor, experts: Experts) -> Tensor:
@@ -59,7 +68,7 @@ def _in_tiles(x: Tensor, rows: Tensor, chosen: Tensor, ends: Tensor, experts: Ex
     first = 0
     for expert, end in zip(chosen.tolist(), ends.tolist(), strict=True):
         up = _product(x[rows[first:end]], experts.up_blocks[expert], experts.up_scales[expert])
-        hidden = swiglu(
+        hidden = swiglu_of_all(
             up.add_(experts.up_bias[expert]).float(), alpha=experts.alpha, limit=experts.limit
         ).to(x.dtype)
         down = _product(hidden, experts.down_blocks[expert], experts.down_scales[expert])
@@ -125,13 +134,6 @@ def _store(arguments, first, last):
             put(vectors + SIZE * row * width, column, bits)
 
 
-@njit(inline="always")
-def _swiglu(gate, up, alpha, limit):
-    gate = min(gate, limit)
-    up = min(max(up, -limit), limit)
-    return gate / (np.float32(1) + math.exp(-alpha * gate)) * (up + np.float32(1))
-
-
 @kernel
 def _up(arguments, first, last):
     """Item i: the activation i % width of the rows of expert i // width."""
@@ -150,7 +152,7 @@ def _up(arguments, first, last):
             a = dot(at, scale, vector, hidden, table) + bfloat16.load(bias, gate)
             at, scale = at + hidden // 2, scale + hidden // 32
             b = dot(at, scale, vector, hidden, table) + bfloat16.load(bias, gate + 1)
-            bits = bfloat16.rounded(np.float32(_swiglu(a, b, alpha, limit)))
+            bits = bfloat16.rounded(np.float32(swiglu(a, b, alpha, limit)))
             put(activated + SIZE * width_padded * slot, column, bits)
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harmony.kernels.cpu import avx2, avx512, level, plain
+from harmony.kernels.cpu import avx2, avx512, avx512f, level, plain
 from harmony.kernels.cpu.compiling import kernel
 from harmony.kernels.cpu.llvm import (
     load_i8x16,
@@ -22,7 +22,7 @@ from harmony.kernels.cpu.llvm import (
 from harmony.kernels.cpu.pool import pool
 from harmony.kernels.mxfp4 import MAGNITUDES, SCALE_BIAS
 
-LEVEL: ModuleType = {"avx512": avx512, "avx2": avx2}.get(level(), plain)
+LEVEL: ModuleType = {"avx512": avx512, "avx512f": avx512f, "avx2": avx2}.get(level(), plain)
 ON_AVX512 = LEVEL is avx512
 dot, put = LEVEL.dot, LEVEL.put
 TABLE = torch.from_numpy(LEVEL.TABLE)

@@ -55,3 +55,14 @@ def dot(blocks, scales, vector, columns, table_at):
         power = as_f32(np.int32(max(scale << 23, np.uint32(1 << 22))))
         total += power * _block(blocks + 16 * block, vector + 128 * block)
     return total
+
+
+@njit(inline="always")
+def unpack(block, scale, target, table_at):
+    """Write the 32 elements of a block to `target` as float32, first the even ones."""
+    power = as_f32(np.int32(max(np.uint32(scale) << 23, np.uint32(1 << 22)))) * np.float32(0.5)
+    packed, elements = carray(pointer_u8(block), 16), carray(pointer_f32(target), 32)
+    for index in range(16):
+        byte = np.int32(packed[index])
+        elements[index] = _twice(byte & np.int32(15)) * power
+        elements[16 + index] = _twice(byte >> np.int32(4)) * power

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from harmony.kernels.cpu.compiling import compiled
 from harmony.kernels.cpu.llvm import atomic_add, atomic_load, atomic_swap, call
+from harmony.kernels.cpu.threads import threads
 
 # The words that the threads share, each in a cache line of its own. NEXT and COUNT hold the number of the
 # turn in their upper half, and below it the chunk that is handed out next and how many there are. So a
@@ -48,7 +49,7 @@ class Pool:
         """Compute all `items` of the kernel at this address."""
         given = _words(arguments)
         threads = self._threads
-        chunk = max(1, min(64, items // (4 * threads))) if threads > 1 else max(1, items)
+        chunk = max(1, min(64, items // (16 * threads))) if threads > 1 else max(1, items)
         with self._turns:
             _run(self._words, kernel, _address(given), items, chunk)
 
@@ -80,8 +81,8 @@ def _address(words: "array[int]") -> int:
 
 
 def pool() -> Pool:
-    """The pool of as many threads as torch uses now."""
-    return _pool(torch.get_num_threads(), os.getpid())
+    """The pool of as many threads as torch uses now, or used before `torch_alone`."""
+    return _pool(threads(), os.getpid())
 
 
 @cache

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from harmony.kernels.cpu import level
+from harmony.kernels.cpu.threads import torch_alone
 from harmony.runtime.bench.roofline import linear_flops, weight_bytes
 from harmony.runtime.checkpoint import Checkpoint
 from harmony.runtime.config import ModelConfig
@@ -43,8 +44,9 @@ class Session:
 
     def decode(self, tokens: int) -> None:
         """Go on with the most likely tokens."""
-        for _ in range(tokens):
-            self._logits = self.model(self._logits.argmax()[None], self._cache)
+        with torch_alone():
+            for _ in range(tokens):
+                self._logits = self.model(self._logits.argmax()[None], self._cache)
 
 
 def report(folder: Path, config: ModelConfig, options: argparse.Namespace) -> Iterator[str]:

@@ -8,12 +8,19 @@ from guarded import guarded
 from packed import exact, packed
 
 from harmony.kernels.attention import attention
+from harmony.kernels.cpu import level
 from harmony.kernels.cpu.attention import attention as attention_on_cpu
+from harmony.kernels.cpu.attention import decode_attention
+from harmony.kernels.cpu.compiling import kernel
 from harmony.kernels.cpu.elementwise import rms_norm as rms_norm_on_cpu
 from harmony.kernels.cpu.elementwise import rotate as rotate_on_cpu
+from harmony.kernels.cpu.exponential import exp
 from harmony.kernels.cpu.linear import linear
+from harmony.kernels.cpu.llvm import load_f32, store_f32
 from harmony.kernels.cpu.moe import moe as moe_on_cpu
+from harmony.kernels.cpu.pool import compute
 from harmony.kernels.cpu.router import scores
+from harmony.kernels.linear import linear as linear_of_any
 from harmony.kernels.moe import Experts, moe, route
 from harmony.kernels.mxfp4 import dequantize
 from harmony.kernels.rms_norm import rms_norm
@@ -23,7 +30,7 @@ ULP = 2**-8  # the spacing of bfloat16, relative
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(5120, 2880), (2880, 4096), (7, 33), (1, 1), (3, 2879)])
-@pytest.mark.parametrize("n", [1, 3, 4, 8])
+@pytest.mark.parametrize("n", [1, 3, 4, 16])
 def test_linear(rows: int, columns: int, n: int) -> None:
     """Sums are exact but for the rounding of the result to bfloat16, at odd widths and at the file's end."""
     x = guarded(torch.randn(n, columns).bfloat16())
@@ -40,6 +47,39 @@ def test_linear_gives_a_row_the_same_bits_in_any_company() -> None:
     for n in range(1, 8):
         assert torch.equal(linear(x[:n], weight, None), together[:n])
         assert torch.equal(linear(x[n:], weight, None), together[n:])
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(5120, 2880), (2880, 4096), (7, 33), (1, 1), (57, 961)])
+@pytest.mark.parametrize("n", [17, 33, 530])
+def test_linear_of_many_rows(n: int, rows: int, columns: int) -> None:
+    """What is multiplied in tiles is as exact, at the edges of tiles and panels and past one pass."""
+    n = n if rows < 100 else min(n, 40)
+    x = guarded(torch.randn(n, columns).bfloat16())
+    weight = guarded(torch.randn(rows, columns).bfloat16())
+    bias = torch.randn(rows).bfloat16()
+    wanted = x.double() @ weight.double().T
+    assert torch.allclose(linear_of_any(x, weight, None).double(), wanted, rtol=ULP, atol=1e-4)
+    if level() != "avx512":  # torch rounds before it adds the bias
+        assert torch.allclose(linear_of_any(x, weight, bias).double(), wanted + bias, rtol=ULP, atol=1e-4)
+
+
+def test_exp() -> None:
+    """Of all that float32 can tell from 0 and from infinity; 0 and infinity beyond."""
+    x = torch.cat((torch.linspace(-87, 88.7, 100_000), torch.linspace(-103, -87, 1000)))
+    found, wanted = torch.empty_like(x), x.double().exp()
+    compute(_exp, len(x), x, found)
+    assert torch.allclose(found[:100_000].double(), wanted[:100_000], rtol=2e-7, atol=0)
+    assert torch.allclose(found.double(), wanted, rtol=2e-7, atol=2.0**-149)
+    edges, found = torch.tensor([-1e30, -104.0, 0.0, 200.0]), torch.empty(4)
+    compute(_exp, 4, edges, found)
+    assert found[:3].tolist() == [0, 0, 1]
+    assert found[3] > 3e38
+
+
+@kernel
+def _exp(arguments, first, last):
+    for item in range(first, last):
+        store_f32(arguments[1] + 4 * item, exp(load_f32(arguments[0] + 4 * item)))
 
 
 @pytest.mark.parametrize("n", [1, 8])
@@ -64,7 +104,7 @@ def test_experts() -> None:
     biases = torch.randn(count, 2 * width).bfloat16(), torch.randn(count, hidden).bfloat16()
     experts = Experts(*up, biases[0], *down, biases[1], alpha=1.702, limit=7.0)
     floats = replace(experts, up_bias=biases[0].float(), down_bias=biases[1].float())
-    for n in (1, 2, 12):
+    for n in (1, 2, 12, 50):
         x, weights = torch.randn(n, hidden).bfloat16(), torch.rand(n, 2)
         ids = torch.stack([torch.randperm(count)[:2] for _ in range(n)])
         wanted = moe(x.float(), weights, ids, floats)
@@ -108,3 +148,22 @@ def test_weights_of_an_expert_agree_with_float64() -> None:
     """The oracle of these tests is itself the standard's arithmetic."""
     blocks, scales = packed(2, 64)
     assert torch.equal(exact(blocks, scales).float(), dequantize(blocks, scales, torch.float32))
+
+
+@pytest.mark.parametrize("window", [None, 128])
+def test_attention_over_pages(window: int | None) -> None:
+    """Queries of sequences of several lengths find what they find alone, in pages of any order."""
+    lengths = torch.tensor([1, 64, 65, 300], dtype=torch.int32)
+    keys, values = (torch.randn(12, 8, 64, 64).bfloat16() for _ in range(2))
+    table = torch.randperm(12)[None].int().repeat(4, 1)[:, :5].contiguous()
+    q, sinks = torch.randn(4, 64, 64).bfloat16(), torch.randn(64)
+    found = decode_attention(q, keys, values, table, lengths, sinks, window)
+    for row, length in enumerate(lengths.tolist()):
+        pages = table[row].long()
+        k, v = (t[pages].transpose(1, 2).reshape(-1, 8, 64)[:length].float() for t in (keys, values))
+        wanted = attention(q[row : row + 1].float(), k, v, sinks, window=window)
+        assert torch.allclose(found[row : row + 1].float(), wanted, rtol=ULP, atol=1e-5)
+        one = decode_attention(
+            q[row : row + 1], keys, values, table[row : row + 1], lengths[row : row + 1], sinks, window
+        )
+        assert torch.equal(one, found[row : row + 1])

@@ -1,5 +1,7 @@
 """The threads of a kernel compute each item once, awake or asleep."""
 
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Thread
@@ -62,3 +64,31 @@ def test_a_pool_for_each_number_of_threads() -> None:
     assert pool() is not before
     torch.set_num_threads(1)
     assert pool() is before
+
+
+ALONE = """
+import os
+import torch
+from harmony.kernels.cpu.pool import pool
+from harmony.kernels.cpu.threads import torch_alone
+
+torch.set_num_threads(3)
+def threads():
+    return len(os.listdir("/proc/self/task"))
+x, several = torch.randn(1_000_000), pool()
+before = threads()
+with torch_alone(), torch_alone():
+    x.amax(), torch.cat((x, x))
+    assert pool() is several
+    assert (threads(), torch.get_num_threads()) == (before, 1), "torch took threads"
+assert torch.get_num_threads() == 3
+x.amax(), torch.cat((x, x))
+assert threads() == before + 2
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+def test_torch_computes_alone_beside_the_pool() -> None:
+    """Then none of its threads begins to wait awake, and its number is what it was before."""
+    done = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,24 @@
+"""The float32 vector of the level: 16 numbers with AVX-512, 8 elsewhere."""
+
+from harmony.kernels.cpu import level, llvm
+
+LANES = 16 if level() in ("avx512", "avx512f") else 8
+
+
+def _of_level(name: str) -> object:
+    return getattr(llvm, f"{name}x{LANES}")
+
+
+add, add_product, load, load_bf16, splat, store, total, zero = map(
+    _of_level,
+    (
+        "add_f32",
+        "add_product_f32",
+        "load_f32",
+        "load_bf16",
+        "splat_f32",
+        "store_f32",
+        "total_f32",
+        "zero_f32",
+    ),
+)
