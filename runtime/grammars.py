@@ -114,9 +114,9 @@ class Grammars:
 
     def parted(self, text: str, parts: Parts) -> PartedGrammar:
         """The grammar of this text by its parts, each of which is kept by its own text too."""
-        if text not in self._parted:
-            self._parted[text] = PartedGrammar(self, text, parts)
+        parted = self._parted.get(text) or PartedGrammar(self, text, parts)
         with self._lock:
+            self._parted.setdefault(text, parted)
             return _latest(self._parted, text, self._kept)
 
     @cached_property
