@@ -14,9 +14,8 @@ import pytest
 from scripted import Scripted
 
 from harmony import load_encoding
-from harmony.agent import SessionStore
+from harmony.agent import SessionStore, loading
 from harmony.agent import __main__ as command
-from harmony.agent import loading
 from harmony.errors import ModelNotFoundError
 
 ENCODING = load_encoding()
