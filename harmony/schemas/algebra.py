@@ -22,8 +22,9 @@ NUMBER: Final[Types] = frozenset(("integer", "fraction"))
 
 def types_named(names: str | Sequence[str]) -> Types:
     """The atoms that the value of a keyword `type` allows."""
-    listed = [names] if isinstance(names, str) else names
-    return frozenset(atom for name in listed for atom in (NUMBER if name == "number" else (name,)))
+    if isinstance(names, str):
+        return NUMBER if names == "number" else frozenset((names,))
+    return frozenset[str]().union(*map(types_named, names))
 
 
 def type_of(value: object) -> str:

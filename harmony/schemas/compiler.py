@@ -119,6 +119,8 @@ def impossible_definition(said: str) -> str | None:
 
 def needed(mask: Mask, definitions: dict[str, Mask]) -> dict[str, Mask]:
     """The definitions that a mask refers to, directly or through others."""
+    if not definitions:
+        return {}
     needed: dict[str, Mask] = {}
     waiting: list[Any] = [mask]
     while waiting:

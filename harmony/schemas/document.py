@@ -19,7 +19,7 @@ from harmony.errors import SchemaError, SchemaUnsupportedError
 from harmony.schemas.keywords import DRAFTS, NAMES, Draft, check_shape, escaped, known_keywords, subschemas
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from referencing import Registry, Resource
     from referencing._core import Resolver
@@ -31,6 +31,7 @@ METASCHEMAS: Final[Registry[Schema]] = REGISTRY
 """The schemas of the drafts themselves, which come with the library."""
 
 _DEFINITIONS: Final = ("$defs", "definitions")
+_NESTED: Final = (dict, list)
 
 
 def as_json(schema: bool | Mapping[str, object]) -> str:
@@ -52,10 +53,10 @@ class Document:
         Raises `SchemaError` for what is no schema, `SchemaUnsupportedError` for other drafts.
         """
         self.schema: Schema = json.loads(text)
-        self.draft = _draft(self.schema)
         placed = list(_objects(self.schema, ROOT))
         self.objects = [part for _, part in placed]
         """Every object in the document, be it a subschema or not."""
+        self.draft = _draft(self.schema, self.objects)
         self._paths = {id(part): path for path, part in placed}
         self._numbers = {id(part): number for number, part in enumerate(self.objects)}
         self._checked: set[int] = set()
@@ -68,7 +69,7 @@ class Document:
 
     def draft_of(self, node: dict[str, Any], around: Draft) -> Draft:
         """The draft of a subschema, which may name its own."""
-        return DRAFTS.get(str(node.get("$schema", "")).removesuffix("#"), around)
+        return DRAFTS.get(str(node["$schema"]).removesuffix("#"), around) if "$schema" in node else around
 
     def path(self, node: Schema) -> str:
         """Where a subschema stands; the metaschemas stand outside."""
@@ -119,7 +120,7 @@ class Document:
                     ]
 
 
-def _draft(schema: Schema) -> Draft:
+def _draft(schema: Schema, objects: Sequence[dict[str, Any]]) -> Draft:
     if isinstance(schema, bool):
         return Draft202012Validator
     if not isinstance(schema, dict):
@@ -133,12 +134,23 @@ def _draft(schema: Schema) -> Draft:
                 keyword="$schema",
             )
         return DRAFTS[named]
+    if not any(map(_looks_old, objects)):
+        return Draft202012Validator
     has_list_of_items = False
     for node in _subschemas(schema):
         if any(isinstance(node.get(keyword), bool) for keyword in ("exclusiveMinimum", "exclusiveMaximum")):
             return Draft4Validator
         has_list_of_items = has_list_of_items or isinstance(node.get("items"), list)
     return Draft201909Validator if has_list_of_items else Draft202012Validator
+
+
+def _looks_old(part: dict[str, Any]) -> bool:
+    """Whether an object, if it is a subschema, is one of a draft before 2020-12."""
+    return (
+        isinstance(part.get("items"), list)
+        or isinstance(part.get("exclusiveMinimum"), bool)
+        or isinstance(part.get("exclusiveMaximum"), bool)
+    )
 
 
 def _subschemas(schema: Schema) -> Iterator[dict[str, Any]]:
@@ -158,6 +170,11 @@ def _objects(value: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
         here, part = waiting.pop()
         if isinstance(part, dict):
             yield here, part
-            waiting += [(f"{here}/{escaped(name)}", member) for name, member in part.items()]
+            waiting += [
+                (f"{here}/{escaped(name)}", member)
+                for name, member in part.items()
+                if isinstance(member, _NESTED)
+            ]
         elif isinstance(part, list):
-            waiting += [(f"{here}/{index}", member) for index, member in enumerate(part)]
+            members = enumerate(part)
+            waiting += [(f"{here}/{at}", member) for at, member in members if isinstance(member, _NESTED)]

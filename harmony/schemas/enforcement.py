@@ -61,7 +61,7 @@ def enforce(schema: bool | Mapping[str, object], *, strict: bool = False) -> Enf
 
 def _enforced(text: str) -> EnforcedSchema:
     document = Document(text)
-    if any(part.keys() & REFERENCES for part in document.objects):
+    if not all(map(REFERENCES.isdisjoint, document.objects)):
         refuse_loops(Relaxation(document).root)
     relaxation, mask = _compiled(document)
     residuals = tuple(sorted(relaxation.residuals))

@@ -38,6 +38,9 @@ _BEFORE_2019: Final = (Draft4Validator, Draft6Validator, Draft7Validator)
 _COMPANIONS: Final = {"if": ("then", "else"), "contains": ("minContains", "maxContains")}
 """Keywords that mean something beside another one only."""
 
+_SCHEMA: Final = (dict, bool)
+_SCALAR: Final = (str, float, type(None))
+
 _ONE: Final = frozenset(
     (
         *("not", "if", "then", "else", "contains", "propertyNames"),
@@ -50,6 +53,7 @@ _COUNTS: Final = frozenset(
     f"{end}{what}" for end in ("min", "max") for what in ("Contains", "Items", "Length", "Properties")
 )
 _NUMBERS: Final = frozenset(("exclusiveMaximum", "exclusiveMinimum", "maximum", "minimum", "multipleOf"))
+_TYPES: Final = ANY_TYPE - {"fraction"} | {"number"}
 _TEXTS: Final = frozenset(("$dynamicRef", "$recursiveRef", "$ref", "format", "pattern"))
 
 
@@ -70,6 +74,8 @@ def ignores_siblings_of_ref(draft: Draft) -> bool:
 
 def subschemas(keyword: str, value: Any) -> list[tuple[str, Schema]]:
     """The subschemas that a keyword holds, each with the rest of its JSON pointer."""
+    if isinstance(value, _SCALAR):
+        return []
     if keyword in _ONE or (keyword == "items" and not isinstance(value, list)):
         return [("", value)] if _is_schema(value) else []
     steps: Iterable[tuple[int | str, Any]]
@@ -96,7 +102,10 @@ def check_shape(keyword: str, value: Any, path: str, draft: Draft) -> None:
 
 def _expectation(keyword: str, value: Any, draft: Draft) -> str | None:
     """What the value should have been, or None if it is that."""
-    if keyword == "items" and isinstance(value, list):
+    if keyword == "type":
+        names = value if isinstance(value, list) else [value]
+        fits, expected = all(map(_is_type, names)), "a type or a list of types"
+    elif keyword == "items" and isinstance(value, list):
         fits, expected = draft is not Draft202012Validator and _are_schemas(value), "a schema"
     elif keyword in _ONE or keyword == "items":
         fits, expected = _is_schema(value), "a schema"
@@ -128,17 +137,17 @@ def _expectation(keyword: str, value: Any, draft: Draft) -> str | None:
         fits, expected = isinstance(value, list), "a list of values"
     elif keyword == "uniqueItems":
         fits, expected = isinstance(value, bool), "true or false"
-    elif keyword == "type":
-        names = value if isinstance(value, list) else [value]
-        fits = all(isinstance(name, str) and name in ANY_TYPE - {"fraction"} | {"number"} for name in names)
-        expected = "a type or a list of types"
     else:
         return None
     return None if fits else expected
 
 
+def _is_type(name: Any) -> bool:
+    return isinstance(name, str) and name in _TYPES
+
+
 def _is_schema(value: Any) -> bool:
-    return isinstance(value, dict | bool)
+    return isinstance(value, _SCHEMA)
 
 
 def _are_schemas(values: Iterable[Any]) -> bool:

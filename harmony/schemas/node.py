@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
@@ -94,13 +93,13 @@ class Node:
         """This node where fewer types are possible."""
         if self.types <= types:
             return self
-        twin = copy(self)
+        twin = self._twin()
         twin.types = self.types & types
         return twin
 
     def within(self, relaxation: Relaxation) -> Node:
         """This node in another pass over the same document."""
-        twin = copy(self)
+        twin = self._twin()
         twin.relaxation = relaxation
         return twin
 
@@ -127,6 +126,11 @@ class Node:
     def fails(self) -> Mask:
         """The values, of the possible types, for which this node fails, or more values and residuals."""
         return self.relaxation.fails(self)
+
+    def _twin(self) -> Node:
+        twin = Node.__new__(Node)  # what copy() does, in a fifth of the time
+        twin.__dict__.update(self.__dict__)
+        return twin
 
     def miss(self, keyword: str) -> Mask:
         """Note that the mask does not enforce a keyword of this node; True, as if it always held."""

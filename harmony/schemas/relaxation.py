@@ -53,6 +53,8 @@ _IN_ONE_PLACE: Final = (
 )
 """Keywords that look at each other; the compiler reads them rightly only side by side."""
 
+_GROUP: Final = {keyword: group for group in _IN_ONE_PLACE for keyword in group}
+
 
 class Relaxation:
     """One pass over a document, which collects residuals and the definitions that references need."""
@@ -98,7 +100,7 @@ class Relaxation:
         width = 1
         for keyword in _ordered(keywords):
             value = keywords[keyword]
-            if Residual(node.path, keyword) in self._conceded:
+            if self._conceded and Residual(node.path, keyword) in self._conceded:
                 node.miss(keyword)
                 if keyword in _TYPED:
                     parts.append(of_type(_types_of(node, {keyword: value})))
@@ -196,7 +198,7 @@ def _ordered(keywords: dict[str, Any]) -> Iterator[str]:
     """The keywords in their order, those that look at each other at the first of them, `oneOf` last."""
     done = {"oneOf"}
     for keyword in keywords:
-        for member in next((group for group in _IN_ONE_PLACE if keyword in group), (keyword,)):
+        for member in _GROUP.get(keyword, (keyword,)):
             if member in keywords and member not in done:
                 done.add(member)
                 yield member
