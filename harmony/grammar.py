@@ -87,8 +87,6 @@ class TurnGrammar:
         final: <|channel|> "final" <|message|> answer <|return|>
         answer: "yes" | "no"
         """
-        from harmony.schemas import enforce  # its libraries are for who enforces a schema
-
         calls = _chosen(_calls(functions, namespaces, channels), tool_choice)
         answers = tool_choice in ("auto", "none") and "final" in channels
         if not calls and not answers:
@@ -110,6 +108,13 @@ class TurnGrammar:
             {name: schema for name, schema in schemas.items() if schema.residuals},
             TurnParts.of(first, before, last),
         )
+
+
+def enforce(schema: Mapping[str, object]) -> EnforcedSchema:
+    """A schema made enforceable, by libraries that are loaded for whoever has one."""
+    from harmony.schemas import enforce
+
+    return enforce(schema)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Grammars over the tokens of one vocabulary: compiled in a thread, kept by their text.
 
 The compiler is llguidance (https://github.com/guidance-ai/llguidance); the grammars are of its Lark dialect.
-Loading it and building its view of the vocabulary takes about a second, once for each `Grammars`.
+Loading it and building its view of the vocabulary takes some tenths of a second, once for each `Grammars`.
 """
 
 from collections import OrderedDict
@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_TEXT = "(?s:.)+"
+_ANY_TEXT = "/(?s:.*)/"
 _CHARACTER = r'[^"\\\x00-\x1F\x7F]'
 _SLICES = [
     r"[\x20\x0A\x0D\x09]+",
     *(f"{_CHARACTER}{{1,{most}}}" for most in (5, 10, 15, 20, 30)),
     f"{_CHARACTER}+",
-    "(?s:.)+",
+    _TEXT,
 ]
 """Sets of tokens that are allowed in one go where all of them are: blanks, strings of JSON, text.
 
@@ -102,7 +104,7 @@ class Grammars:
         self._parted: OrderedDict[str, PartedGrammar] = OrderedDict()
         self._lock = Lock()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="harmony-grammars")
-        self._tokenizer = self._worker.submit(_tokenizer, table)
+        self._tokenizers = self._worker.submit(_Tokenizers, table)
 
     def compiled(self, text: str) -> Once[Compiled]:
         """The grammar of this text, at once if it is kept; its result raises GrammarError."""
@@ -140,7 +142,7 @@ class Grammars:
                     del self._parted[text]
 
     def _compile(self, text: str) -> Compiled:
-        tokenizer = self._tokenizer.result()
+        tokenizer = self._tokenizers.result().fitting(text)
         matcher = _matcher(tokenizer, text)
         # Some grammars outgrow the default limits, a few of them only when their first mask is computed.
         if matcher.is_error():
@@ -163,17 +165,44 @@ def enforceable() -> bool:
     return find_spec("llguidance") is not None
 
 
-def _tokenizer(table: TokenTable) -> "LLTokenizer":
-    from llguidance import LLTokenizer
+class _Tokenizers:
+    """The vocabulary as llguidance sees it, with those slices that a grammar has use for.
 
-    return LLTokenizer.from_tiktoken(  # type: ignore[attr-defined, no-any-return]  # missing in its stubs
-        encoder={token: rank for rank, token in enumerate(table.tokens)},
-        special_tokens={name: token for name, token in table.special.items() if token < table.size},
-        pattern=table.split,
-        eos_token=table.end_of_text,
-        n_vocab=table.size,
-        slices=_SLICES,
-    )
+    Each slice takes about as long as a fifth of the rest. `python tests/bench/first_token.py` measures what
+    comes of it.
+    """
+
+    def __init__(self, table: TokenTable) -> None:
+        from llguidance import LLTokenizer, TokenizerWrapper
+
+        self._text = LLTokenizer(TokenizerWrapper(_Vocabulary(table)), slices=[_TEXT])
+        self._sliced = Once(lambda: self._text.with_slices(_SLICES))
+
+    def fitting(self, text: str) -> "LLTokenizer":
+        """That for a grammar: where all expressions in it are those of any text, one slice is enough."""
+        is_text = "%json" not in text and "/" not in text.replace(_ANY_TEXT, "")
+        return self._text if is_text else self._sliced.result()
+
+
+class _Vocabulary:
+    """What llguidance asks of a tokenizer, from which it makes its own view."""
+
+    bos_token_id = None
+
+    def __init__(self, table: TokenTable) -> None:
+        names = {token: name.encode() for name, token in table.special.items() if token < table.size}
+        self.eos_token_id = table.end_of_text
+        self.special_token_ids = [*names]
+        self.tokens = [
+            *table.tokens,
+            *(names.get(token, b"") for token in range(len(table.tokens), table.size)),
+        ]
+        self._encode = table.encode
+
+    def __call__(self, text: str | bytes) -> list[int]:
+        if isinstance(text, bytes):
+            raise TypeError("this tokenizer takes text")  # which tells llguidance to decode it
+        return self._encode(text)
 
 
 def _matcher(tokenizer: "LLTokenizer", text: str, room: int = 1) -> "LLMatcher":

@@ -1,6 +1,6 @@
 """The tokens of a vocabulary, and sets of them as the bits of a mask."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,15 +17,15 @@ class TokenTable:
     """A vocabulary as grammars see it.
 
     `tokens` are the bytes of the ordinary tokens, by id, which is also the order in which they merge;
-    `special` are the ids of the special tokens by name, which no text can spell. `split` is the regular
-    expression that cuts text before bytes are merged, `size` the number of ids that logits have, and
-    `end_of_text` a special token that ends a text outside of any grammar. `avoided` are the special tokens
+    `special` are the ids of the special tokens by name, which no text can spell. `encode` gives the ordinary
+    tokens of a text, `size` is the number of ids that logits have, and `end_of_text` a special token that
+    ends a text outside of any grammar. `avoided` are the special tokens
     without which a generation that a limit forces to end is brought to its end, if it can be.
     """
 
     tokens: Sequence[bytes]
     special: Mapping[str, int]
-    split: str
+    encode: Callable[[str], list[int]]
     size: int
     end_of_text: int
     avoided: frozenset[int] = frozenset()

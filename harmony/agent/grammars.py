@@ -1,6 +1,6 @@
 """Grammars over the harmony vocabulary, for the engines that can enforce them."""
 
-from functools import cache
+from functools import cache, partial
 
 from harmony import TurnGrammar, load_encoding
 from harmony.runtime.constraint import Constraint, Interruption
@@ -16,7 +16,7 @@ def harmony_grammars(vocab_size: int) -> Grammars:
     table = TokenTable(
         ordinary_tokens(),
         SPECIAL_TOKENS,
-        split=load_encoding().split_pattern,
+        encode=partial(load_encoding().encode, disallowed_special=()),
         size=vocab_size,
         end_of_text=END_OF_TEXT,
         avoided=frozenset({CALL}),

@@ -162,7 +162,11 @@ def byte_table(vocab: int) -> TokenTable:
     words = (bytes(word) for length in (2, 3, 4) for word in product(letters, repeat=length))
     octets = [bytes([octet]) for octet in range(256)]
     return TokenTable(
-        [*octets, *islice(words, vocab - 257)], {"<|end|>": vocab - 1}, "(?s:.)", vocab, vocab - 1
+        [*octets, *islice(words, vocab - 257)],
+        {"<|end|>": vocab - 1},
+        encode=lambda text: [*text.encode()],
+        size=vocab,
+        end_of_text=vocab - 1,
     )
 
 

@@ -23,7 +23,11 @@ from harmony.runtime.token_table import TokenTable
 
 PROMPT = [5, 17, 290, 3, 44]
 BYTES = TokenTable(
-    [bytes([octet]) for octet in range(256)], {"<|end|>": 256, "<|eot|>": 299}, "(?s:.)", 300, 299
+    [bytes([octet]) for octet in range(256)],
+    {"<|end|>": 256, "<|eot|>": 299},
+    lambda text: [*text.encode()],
+    300,
+    299,
 )
 OBJECT = """start: %json {"type": "object", "properties": {"kind": {"enum": ["cat", "dog"]},
     "legs": {"type": "integer"}}, "required": ["kind", "legs"], "additionalProperties": false,

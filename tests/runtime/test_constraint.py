@@ -12,9 +12,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from llguidance import LLMatcher
 from random_turns import Sampler, random_request
 
-from harmony import HarmonyEncoding
+from harmony import HarmonyEncoding, JsonSchema, TurnGrammar
 from harmony.errors import ConstraintError, DeadEndError, GrammarError
 from harmony.runtime.constraint import EVERYTHING, Constraint, fill_masks
 from harmony.runtime.grammars import Grammars
@@ -395,8 +396,30 @@ def test_kept_grammars_are_bounded(grammars: Grammars) -> None:
     assert few.compiled('start: "a"') is not first
 
 
+@pytest.mark.parametrize("response", [None, JsonSchema({"type": "array", "items": {"type": "string"}})])
+def test_slices_change_no_mask(
+    grammars: Grammars, encoding: HarmonyEncoding, response: JsonSchema | None
+) -> None:
+    """A grammar of texts is compiled with fewer of them, and every mask of a turn stays what it was."""
+    text = TurnGrammar.of(response=response).text
+    constraint = Constraint(grammars, text, guarded=False)
+    unsliced = LLMatcher(grammars.compiled(text).result().tokenizer.with_slices([]), text)
+    turn = (
+        "<|channel|>analysis<|message|>Naïve 漢字\n\n 1<|end|><|start|>assistant<|channel|>final"
+        f"{' json' if response else ''}<|message|>"
+        '["a b", ""]<|return|>'
+    )
+    for token in encoding.encode(turn, allowed_special="all"):
+        mask = constraint.mask().tobytes()
+        assert mask == unsliced.compute_bitmask()[: len(mask)]
+        constraint.accept(token)
+        assert unsliced.consume_token(token)
+
+
 def _toy_table() -> TokenTable:
-    return TokenTable([bytes([octet]) for octet in range(256)], {"<|x|>": 256}, ".", 300, 256)
+    return TokenTable(
+        [bytes([octet]) for octet in range(256)], {"<|x|>": 256}, lambda text: [*text.encode()], 300, 256
+    )
 
 
 def test_a_small_vocabulary_works_too() -> None:

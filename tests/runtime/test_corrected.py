@@ -19,7 +19,11 @@ from harmony.runtime.token_table import TokenTable
 STOP = 256
 SIZE = 300
 BYTES = TokenTable(
-    [bytes([octet]) for octet in range(256)], {"<|end|>": STOP, "<|eot|>": 299}, "(?s:.)", SIZE, 299
+    [bytes([octet]) for octet in range(256)],
+    {"<|end|>": STOP, "<|eot|>": 299},
+    lambda text: [*text.encode()],
+    SIZE,
+    299,
 )
 OBJECT = """start: %json {"type": "object", "properties": {"kind": {"enum": ["cat", "dog"]},
     "legs": {"type": "integer"}}, "required": ["kind", "legs"], "additionalProperties": false,
