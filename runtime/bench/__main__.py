@@ -147,6 +147,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--experts", type=int, default=8, help="of each of its layers")
     add("--vocab", type=int, default=32768, help="its tokens")
     add("--prompt", type=int, default=512, help="tokens of the prompt of a checkpoint")
+    add("--together", type=int, default=0, help="sequences of a checkpoint that the engine decodes together")
+    add(
+        "--history", type=int, default=0, help="tokens of a conversation of a checkpoint before its next turn"
+    )
     add("--batches", type=_numbers, default=[1, 8, 32, 128], help="sequences together, with --shape")
     add("--contexts", type=_numbers, default=[1024, 8192, 65536], help="tokens before, with --shape")
     add("--tokens", type=int, default=16, help="tokens decoded in each turn")

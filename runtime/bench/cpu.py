@@ -1,7 +1,7 @@
 """A checkpoint on this CPU, beside what its memory and its matrix products allow, and llama.cpp.
 
-Bounds are the rate at which torch reads memory and that of its bfloat16 matrix product, measured in the same
-run. llama.cpp runs the same shape, its attention and tables in Q8_0, in turns with ours.
+Bounds are the rate at which torch reads memory and that of its matrix product, measured in the same run.
+llama.cpp runs the same shape, its attention and tables in Q8_0, in turns with ours.
 """
 
 import argparse
@@ -12,41 +12,54 @@ from functools import partial
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 from harmony.kernels.cpu import level
 from harmony.kernels.cpu.threads import torch_alone
 from harmony.runtime.bench.roofline import linear_flops, weight_bytes
+from harmony.runtime.bench.together import engine_lines
 from harmony.runtime.checkpoint import Checkpoint
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.llama_cpp import LlamaCpp
 from harmony.runtime.memory import STEP_TOKENS
 from harmony.runtime.model import Transformer
+from harmony.runtime.paged import Batch, PagedCache, Part
+from harmony.runtime.pages import pages_of
 
 CPU = torch.device("cpu")
 
 
 class Session:
-    """Our model, with the cache of one sequence."""
+    """Our model, with a paged cache for one sequence."""
 
     name = "harmony"
 
     def __init__(self, folder: Path, context: int) -> None:
         checkpoint = Checkpoint.open(folder)
         self.model = Transformer(checkpoint.config, checkpoint.load(device=CPU, dtype=torch.bfloat16))
-        self._context = context
+        pages = pages_of(context + 1)
+        self._cache = PagedCache(checkpoint.config, pages, pages, dtype=torch.bfloat16, device=CPU)
 
     def prefill(self, tokens: int) -> None:
         """Read a fresh prompt."""
-        self._cache = self.model.new_cache(self._context)
-        prompt = torch.randint(0, self.model.config.vocab_size, (tokens,))
+        self._cache.clear()
+        prompt = torch.randint(0, self.model.config.vocab_size, (tokens,)).tolist()
+        self._sequence = self._cache.open(prompt)
         for start in range(0, tokens, STEP_TOKENS):
-            self._logits = self.model(prompt[start : start + STEP_TOKENS], self._cache)
+            self._read(prompt[start : start + STEP_TOKENS])
 
     def decode(self, tokens: int) -> None:
         """Go on with the most likely tokens."""
         with torch_alone():
             for _ in range(tokens):
-                self._logits = self.model(self._logits.argmax()[None], self._cache)
+                self._read([int(self._logits.argmax())])
+
+    def _read(self, tokens: list[int]) -> None:
+        assert self._sequence is not None
+        assert self._sequence.extend(len(tokens))
+        batch = Batch(self._cache, [Part(self._sequence, tokens, 1)])
+        self._logits = self.model(torch.tensor(tokens), batch)
+        self._sequence.advance(tokens)
 
 
 def report(folder: Path, config: ModelConfig, options: argparse.Namespace) -> Iterator[str]:
@@ -82,7 +95,7 @@ def report(folder: Path, config: ModelConfig, options: argparse.Namespace) -> It
         "decode": rates["bandwidth"] / weight_bytes(config),
     }
     yield f"| memory read | {rates['bandwidth'] / 1e9:.1f} GB/s | | |"
-    yield f"| bfloat16 matrix product | {rates['product'] / 1e9:.0f} GFLOP/s | | |"
+    yield f"| matrix product | {rates['product'] / 1e9:.0f} GFLOP/s | | |"
     for side in sides:
         for kind, bound in bounds.items():
             rate = rates[f"{side.name} {kind}"]
@@ -91,6 +104,7 @@ def report(folder: Path, config: ModelConfig, options: argparse.Namespace) -> It
         for kind in bounds:
             ratio = rates[f"harmony {kind}"] / rates[f"llama.cpp {kind}"]
             yield f"| {kind}, ours to llama.cpp | {ratio:.2f}x | | |"
+    yield from engine_lines(ours.model, config, options)
 
 
 def seconds(job: Callable[[], object]) -> float:
@@ -107,9 +121,11 @@ def bandwidth(size: int = 1 << 28) -> float:
 
 
 def product(rows: int = 512) -> float:
-    """Operations per second of torch's bfloat16 matrix product, the best of three."""
-    x, weight = torch.randn(rows, 2880).bfloat16(), torch.randn(2880, 2880).bfloat16()
-    return 2 * rows * weight.numel() / min(seconds(lambda: x @ weight.T) for _ in range(3))
+    """Operations per second of torch's matrix product in bfloat16 or float32, whichever is faster here."""
+    x, weight = torch.randn(rows, 2880), torch.randn(2880, 2880)
+    pairs = (x, weight), (x.bfloat16(), weight.bfloat16())
+    times = [seconds(partial(F.linear, *pair)) for pair in pairs for _ in range(3)]
+    return 2 * rows * weight.numel() / min(times)
 
 
 def resident() -> tuple[float, float]:

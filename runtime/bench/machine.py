@@ -18,7 +18,7 @@ class Machine:
     """A device, its driver and libraries, and what it copies and multiplies in a second.
 
     `bandwidth` counts bytes read and written by a copy on a GPU, and bytes read on a CPU; `product` is
-    the FLOP/s of torch's bfloat16 matrix product.
+    the FLOP/s of torch's matrix product, in bfloat16 on a GPU.
     """
 
     device: str
@@ -52,7 +52,7 @@ class Machine:
         return (
             f"{self.device}, driver {self.driver}, CUDA {self.cuda_version}, torch {self.torch_version}, "
             f"triton {self.triton_version}, python {self.python_version}; {self.bandwidth / 1e9:.1f} GB/s, "
-            f"{self.product / 1e12:.3g} TFLOP/s bfloat16"
+            f"{self.product / 1e12:.3g} TFLOP/s"
         )
 
 
