@@ -22,7 +22,7 @@ def attention(
     n, m = len(queries), len(keys)
     assert n <= m == len(values), (queries.shape, keys.shape, values.shape)
     assert queries.shape[1] % keys.shape[1] == 0, (queries.shape, keys.shape)
-    if cpu.serves(queries) and n <= cpu.FEW_ROWS:
+    if cpu.serves(queries) and cpu.computes_alone(n):
         from harmony.kernels.cpu.attention import attention as on_cpu
 
         return on_cpu(queries, keys, values, sinks.float(), window)

@@ -23,7 +23,7 @@ def linear(
         from harmony.kernels.cpu.linear import linear as on_cpu
 
         return on_cpu(x, weight, bias)
-    if cpu.serves(x) and cpu.level() != "avx512":
+    if cpu.serves(x) and cpu.computes_alone(len(x)):
         from harmony.kernels.cpu.linear_panels import linear as of_many
 
         return of_many(x, weight, bias)

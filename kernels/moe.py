@@ -82,7 +82,7 @@ def route(x: Tensor, weight: Tensor, bias: Tensor, top_k: int) -> tuple[Tensor, 
 
 
 def _scores(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    if cpu.serves(x) and len(x) <= cpu.FEW_ROWS:
+    if cpu.serves(x) and cpu.computes_alone(len(x)):
         from harmony.kernels.cpu.router import scores
 
         return scores(x, weight, bias)

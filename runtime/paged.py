@@ -249,7 +249,7 @@ class BatchLayer:
         places, layer = self._places, self._layer
         layer.keys[places.pages, :, places.offsets] = keys
         layer.values[places.pages, :, places.offsets] = values
-        if cpu.serves(queries) and len(queries) <= cpu.FEW_ROWS:
+        if cpu.serves(queries) and cpu.computes_alone(len(queries)):
             rows = layer.keys, layer.values, places.table, places.lengths
             return decode_attention(queries, *rows, sinks, window=layer.window)
         return torch.cat(list(self._found(queries, sinks)))

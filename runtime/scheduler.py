@@ -218,8 +218,8 @@ class Scheduler:
         if not parts:
             return
         tokens = [token for part in parts.values() for token in part.tokens]
-        few = cpu.serves(self._model.unembedding) and len(tokens) <= cpu.FEW_ROWS
-        with torch_alone() if few else nullcontext():
+        alone = cpu.serves(self._model.unembedding) and cpu.computes_alone(len(tokens))
+        with torch_alone() if alone else nullcontext():
             self._read_and_sample(parts, tokens)
 
     def _read_and_sample(self, parts: Mapping[Request, Part], tokens: Sequence[int]) -> None:

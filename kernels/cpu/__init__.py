@@ -45,6 +45,11 @@ def serves(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype == torch.bfloat16 and level() != "torch"
 
 
+def computes_alone(rows: int) -> bool:
+    """Whether these kernels, and no threads of torch, compute a step of so many rows."""
+    return rows <= FEW_ROWS or level() != "avx512"
+
+
 def _runnable() -> list[Level]:
     if find_spec("numba") is None:
         warnings.warn(

@@ -1,4 +1,4 @@
-"""Attention of a few queries over the cache: each key and value is read once for all heads of its group."""
+"""Attention of queries over the cache: each key and value is read once for all heads of its group."""
 
 import math
 
@@ -42,10 +42,10 @@ def decode_attention(
     assert keys.stride() == values.stride()
     _, kv_heads, page, _ = keys.shape
     room = table.shape[1] * page if window is None else window
-    weights, sums = torch.empty(n, heads, room), torch.empty(n, heads, size)
+    sums = torch.empty(n, heads, size)
     pool().run(
         _attention, n * kv_heads,
-        queries.float(), keys.data_ptr(), values.data_ptr(), table, lengths, sinks, weights, sums,
+        queries.float(), keys.data_ptr(), values.data_ptr(), table, lengths, sinks, sums,
         kv_heads, heads // kv_heads, size, table.shape[1], page, *keys.stride()[:3], room,
     )  # fmt: skip
     return sums.to(queries.dtype)
@@ -83,10 +83,11 @@ def _add(sums, row, weight, size):
 def _attention(arguments, first, last):
     """Item i: all heads that share key head i % kv_heads, of query i // kv_heads."""
     queries, keys, values, table = arguments[0], arguments[1], arguments[2], arguments[3]
-    lengths, sinks, weights, sums = arguments[4], arguments[5], arguments[6], arguments[7]
-    kv_heads, group, size, width = arguments[8], arguments[9], arguments[10], arguments[11]
-    page, page_step, head_step, row_step = arguments[12], arguments[13], arguments[14], arguments[15]
-    room = arguments[16]
+    lengths, sinks, sums, kv_heads = arguments[4], arguments[5], arguments[6], arguments[7]
+    group, size, width, page = arguments[8], arguments[9], arguments[10], arguments[11]
+    page_step, head_step, row_step, room = arguments[12], arguments[13], arguments[14], arguments[15]
+    kept = np.empty(group * room, np.float32)  # the weights of an item
+    weights = np.int64(kept.ctypes.data)
     scale = np.float32(1 / math.sqrt(size))
     for item in range(first, last):
         query, kv_head = item // kv_heads, item % kv_heads
@@ -98,15 +99,15 @@ def _attention(arguments, first, last):
             at = keys + 2 * (row + kv_head * head_step)
             for index in range(head, head + group):
                 logit = dot(at, queries + 4 * index * size, size)
-                store_f32(weights + 4 * (index * room + key - start), logit)
+                store_f32(weights + 4 * ((index - head) * room + key - start), logit)
         for index in range(head, head + group):
             sink = load_f32(sinks + 4 * (kv_head * group + index - head))
-            _softmax(weights + 4 * index * room, end - start, sink, scale)
+            _softmax(weights + 4 * (index - head) * room, end - start, sink, scale)
             for column in range(size):
                 store_f32(sums + 4 * (index * size + column), np.float32(0))
         for key in range(start, end):
             row = np.int64(load_i32(pages + 4 * (key // page))) * page_step + key % page * row_step
             at = values + 2 * (row + kv_head * head_step)
             for index in range(head, head + group):
-                weight = load_f32(weights + 4 * (index * room + key - start))
+                weight = load_f32(weights + 4 * ((index - head) * room + key - start))
                 _add(sums + 4 * index * size, at, weight, size)

@@ -65,6 +65,15 @@ def _add_group(total, words, scales, vector, table):
 
 
 @njit(inline="always")
+def _tail(blocks, scales, columns):
+    """The words and the scales of the last blocks, which do not fill a group, and zeros behind them."""
+    groups, left, powers = columns // GROUP, columns % GROUP // 32, np.int64(0)
+    for block in range(left):
+        powers |= np.int64(load_u8(scales + 4 * groups + block)) << (8 * block)
+    return as_i32x16(load_first_i16x32(blocks + 64 * groups, 8 * left)), np.int32(powers)
+
+
+@njit(inline="always")
 def dot(blocks, scales, vector, columns, table_at):
     """Multiply a row of `columns` packed elements with a stored vector, whose tail is zero."""
     table, total = load_f32x16(table_at), zero_f32x16()
@@ -73,14 +82,28 @@ def dot(blocks, scales, vector, columns, table_at):
         at = blocks + 64 * group
         prefetch(at + AHEAD)
         total = _add_group(total, load_i32x16(at), load_i32(scales + 4 * group), vector + 512 * group, table)
-    left = columns % GROUP // 32
-    if left:
-        tail = np.int64(0)
-        for block in range(left):
-            tail |= np.int64(load_u8(scales + 4 * groups + block)) << (8 * block)
-        words = as_i32x16(load_first_i16x32(blocks + 64 * groups, 8 * left))
-        total = _add_group(total, words, np.int32(tail), vector + 512 * groups, table)
+    if columns % GROUP:
+        words, powers = _tail(blocks, scales, columns)
+        total = _add_group(total, words, powers, vector + 512 * groups, table)
     return total_f32x16(total)
+
+
+@njit(inline="always")
+def dot_two(blocks, scales, one, other, columns, table_at):
+    """The same for two vectors, whose sums are those that they have alone."""
+    table, first, second = load_f32x16(table_at), zero_f32x16(), zero_f32x16()
+    groups = columns // GROUP
+    for group in range(groups):
+        at, place = blocks + 64 * group, 512 * group
+        prefetch(at + AHEAD)
+        words, powers = load_i32x16(at), load_i32(scales + 4 * group)
+        first = _add_group(first, words, powers, one + place, table)
+        second = _add_group(second, words, powers, other + place, table)
+    if columns % GROUP:
+        words, powers = _tail(blocks, scales, columns)
+        first = _add_group(first, words, powers, one + 512 * groups, table)
+        second = _add_group(second, words, powers, other + 512 * groups, table)
+    return total_f32x16(first), total_f32x16(second)
 
 
 @njit(inline="always")

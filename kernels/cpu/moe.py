@@ -5,13 +5,14 @@ from collections.abc import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numba import njit
 from torch import Tensor
 
-from harmony.kernels.cpu import bfloat16, level
+from harmony.kernels.cpu import FEW_ROWS, bfloat16, level
 from harmony.kernels.cpu.activation import swiglu
 from harmony.kernels.cpu.compiling import compiled, kernel
 from harmony.kernels.cpu.llvm import load_f32, load_i64, load_u16, store_f32, store_i64
-from harmony.kernels.cpu.mxfp4 import SIZE, TABLE, dot, padded, put, stored, unpack
+from harmony.kernels.cpu.mxfp4 import SIZE, TABLE, dot, dot_two, padded, put, stored, unpack
 from harmony.kernels.cpu.pool import compute, numbers, pool
 from harmony.kernels.moe import Experts
 from harmony.kernels.swiglu import swiglu as swiglu_of_all
@@ -27,7 +28,7 @@ def moe(x: Tensor, weights: Tensor, ids: Tensor, experts: Experts) -> Tensor:
     chosen, ends = torch.empty(2, len(experts.up_blocks), dtype=torch.int64)
     lists = [tensor.data_ptr() for tensor in (places, rows, chosen, ends)]
     found = _group(ids.contiguous().data_ptr(), n * top_k, top_k, len(chosen), *lists)
-    way = _row_by_row if n * top_k <= FEW * found else _many()
+    way = _row_by_row if n <= FEW_ROWS or n * top_k <= FEW * found else _many()
     outputs, mixed = way(x, rows, chosen[:found], ends[:found], experts), torch.empty_like(x)
     pool().run(_mix, n, outputs, places, weights.contiguous(), mixed, top_k, x.shape[1])
     return mixed
@@ -134,40 +135,62 @@ def _store(arguments, first, last):
             put(vectors + SIZE * row * width, column, bits)
 
 
+@njit(inline="always")
+def _activated(gate, up, bias, row, alpha, limit):
+    gate, up = gate + bfloat16.load(bias, row), up + bfloat16.load(bias, row + 1)
+    return bfloat16.rounded(np.float32(swiglu(gate, up, alpha, limit)))
+
+
 @kernel
 def _up(arguments, first, last):
-    """Item i: the activation i % width of the rows of expert i // width."""
+    """Item i: the activation i % width of the rows of expert i // width, two of them at a time."""
     blocks, scales, bias, table = arguments[0], arguments[1], arguments[2], arguments[3]
     chosen, ends, rows = arguments[4], arguments[5], arguments[6]
     vectors, activated, shape = arguments[7], arguments[8], arguments[9]
     hidden, width, hidden_padded, width_padded = arguments[10], arguments[11], arguments[12], arguments[13]
     alpha, limit = load_f32(shape), load_f32(shape + 4)
+    size, step = SIZE * hidden_padded, SIZE * width_padded
     for item in range(first, last):
         group, column = item // width, item % width
-        gate = 2 * (load_i64(chosen + 8 * group) * width + column)
-        start = load_i64(ends + 8 * (group - 1)) if group else 0
-        for slot in range(start, load_i64(ends + 8 * group)):
-            vector = vectors + SIZE * hidden_padded * load_i64(rows + 8 * slot)
-            at, scale = blocks + gate * (hidden // 2), scales + gate * (hidden // 32)
-            a = dot(at, scale, vector, hidden, table) + bfloat16.load(bias, gate)
-            at, scale = at + hidden // 2, scale + hidden // 32
-            b = dot(at, scale, vector, hidden, table) + bfloat16.load(bias, gate + 1)
-            bits = bfloat16.rounded(np.float32(swiglu(a, b, alpha, limit)))
-            put(activated + SIZE * width_padded * slot, column, bits)
+        row = 2 * (load_i64(chosen + 8 * group) * width + column)
+        gates, ups = blocks + row * (hidden // 2), blocks + (row + 1) * (hidden // 2)
+        gate_scales, up_scales = scales + row * (hidden // 32), scales + (row + 1) * (hidden // 32)
+        slot, end = load_i64(ends + 8 * (group - 1)) if group else 0, load_i64(ends + 8 * group)
+        while slot + 1 < end:
+            one, other = (
+                vectors + size * load_i64(rows + 8 * slot),
+                vectors + size * load_i64(rows + 8 * slot + 8),
+            )
+            a, c = dot_two(gates, gate_scales, one, other, hidden, table)
+            b, d = dot_two(ups, up_scales, one, other, hidden, table)
+            put(activated + step * slot, column, _activated(a, b, bias, row, alpha, limit))
+            put(activated + step * (slot + 1), column, _activated(c, d, bias, row, alpha, limit))
+            slot += 2
+        if slot < end:
+            vector = vectors + size * load_i64(rows + 8 * slot)
+            a = dot(gates, gate_scales, vector, hidden, table)
+            b = dot(ups, up_scales, vector, hidden, table)
+            put(activated + step * slot, column, _activated(a, b, bias, row, alpha, limit))
 
 
 @kernel
 def _down(arguments, first, last):
-    """Item i: the output i % hidden of the rows of expert i // hidden."""
+    """Item i: the output i % hidden of the rows of expert i // hidden, two of them at a time."""
     blocks, scales, bias, table = arguments[0], arguments[1], arguments[2], arguments[3]
     chosen, ends, activated, outputs = arguments[4], arguments[5], arguments[6], arguments[7]
     width, hidden, width_padded = arguments[8], arguments[9], arguments[10]
+    step = SIZE * width_padded
     for item in range(first, last):
         group, column = item // hidden, item % hidden
         row = load_i64(chosen + 8 * group) * hidden + column
-        start = load_i64(ends + 8 * (group - 1)) if group else 0
-        for slot in range(start, load_i64(ends + 8 * group)):
-            vector = activated + SIZE * width_padded * slot
-            at, scale = blocks + row * (width // 2), scales + row * (width // 32)
-            total = dot(at, scale, vector, width, table) + bfloat16.load(bias, row)
-            store_f32(outputs + 4 * (slot * hidden + column), total)
+        at, scale, more = blocks + row * (width // 2), scales + row * (width // 32), bfloat16.load(bias, row)
+        slot, end = load_i64(ends + 8 * (group - 1)) if group else 0, load_i64(ends + 8 * group)
+        while slot + 1 < end:
+            vector = activated + step * slot
+            a, b = dot_two(at, scale, vector, vector + step, width, table)
+            store_f32(outputs + 4 * (slot * hidden + column), a + more)
+            store_f32(outputs + 4 * ((slot + 1) * hidden + column), b + more)
+            slot += 2
+        if slot < end:
+            total = dot(at, scale, activated + step * slot, width, table)
+            store_f32(outputs + 4 * (slot * hidden + column), total + more)

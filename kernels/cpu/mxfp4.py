@@ -5,6 +5,7 @@ from types import ModuleType
 
 import numpy as np
 import torch
+from numba import njit
 from torch import Tensor
 
 from harmony.kernels.cpu import avx2, avx512, avx512f, level, plain
@@ -27,6 +28,14 @@ ON_AVX512 = LEVEL is avx512
 dot, put = LEVEL.dot, LEVEL.put
 TABLE = torch.from_numpy(LEVEL.TABLE)
 SIZE = LEVEL.ELEMENT.itemsize  # bytes of an element of a stored vector
+
+
+@njit(inline="always")
+def _dot_twice(blocks, scales, one, other, columns, table_at):
+    return dot(blocks, scales, one, columns, table_at), dot(blocks, scales, other, columns, table_at)
+
+
+dot_two = getattr(LEVEL, "dot_two", _dot_twice)
 
 
 def padded(width: int) -> int:

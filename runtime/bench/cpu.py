@@ -8,13 +8,14 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
-from harmony.kernels.cpu import level
+from harmony.kernels.cpu import computes_alone, level
 from harmony.kernels.cpu.threads import torch_alone
 from harmony.runtime.bench.roofline import linear_flops, weight_bytes
 from harmony.runtime.bench.together import engine_lines
@@ -58,7 +59,8 @@ class Session:
         assert self._sequence is not None
         assert self._sequence.extend(len(tokens))
         batch = Batch(self._cache, [Part(self._sequence, tokens, 1)])
-        self._logits = self.model(torch.tensor(tokens), batch)
+        with torch_alone() if computes_alone(len(tokens)) else nullcontext():
+            self._logits = self.model(torch.tensor(tokens), batch)
         self._sequence.advance(tokens)
 
 

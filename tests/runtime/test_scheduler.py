@@ -6,6 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from harmony.kernels import cpu
+from harmony.kernels.cpu.threads import threads
+from harmony.runtime.config import ModelConfig
 from harmony.runtime.generation import GeneratedToken, SamplingParams
 from harmony.runtime.memory import CPU_SEQUENCES, STEP_TOKENS
 from harmony.runtime.model import Transformer
@@ -152,3 +155,22 @@ def test_the_youngest_gives_way_and_loses_nothing(model: Transformer) -> None:
     while not young.ended:
         scheduler.step()
     assert [[request.collect()] for request in (old, young)] == apart
+
+
+@pytest.mark.skipif(cpu.level() == "torch", reason="there torch computes everything")
+def test_torch_takes_no_threads_from_the_pool(
+    config: ModelConfig, state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While few tokens are read, its operations stay in the thread of the step; then all is as before."""
+    seen: list[tuple[int, int]] = []
+    step = Transformer.__call__
+
+    def watched(self: Transformer, *args: object, **options: bool) -> Tensor:
+        seen.append((torch.get_num_threads(), threads()))
+        return step(self, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Transformer, "__call__", watched)
+    torch.set_num_threads(2)
+    served(new_scheduler(Transformer(config, state)), asked(prompt(9), limit=3))
+    assert seen == [(1, 2)] * 3
+    assert torch.get_num_threads() == 2

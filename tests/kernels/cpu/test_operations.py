@@ -8,7 +8,7 @@ from guarded import guarded
 from packed import exact, packed
 
 from harmony.kernels.attention import attention
-from harmony.kernels.cpu import level
+from harmony.kernels.cpu import FEW_ROWS, level
 from harmony.kernels.cpu.attention import attention as attention_on_cpu
 from harmony.kernels.cpu.attention import decode_attention
 from harmony.kernels.cpu.compiling import kernel
@@ -41,10 +41,10 @@ def test_linear(rows: int, columns: int, n: int) -> None:
 
 
 def test_linear_gives_a_row_the_same_bits_in_any_company() -> None:
-    """Alone, or as one of up to eight."""
-    x, weight = torch.randn(8, 2880).bfloat16(), torch.randn(100, 2880).bfloat16()
+    """Alone, or as one of as many as are decoded together."""
+    x, weight = torch.randn(FEW_ROWS, 2880).bfloat16(), torch.randn(100, 2880).bfloat16()
     together = linear(x, weight, None)
-    for n in range(1, 8):
+    for n in range(1, FEW_ROWS):
         assert torch.equal(linear(x[:n], weight, None), together[:n])
         assert torch.equal(linear(x[n:], weight, None), together[n:])
 
@@ -96,6 +96,17 @@ def test_router(n: int) -> None:
     assert torch.allclose(weights.double(), best.softmax(-1), atol=1e-4)
 
 
+def test_experts_give_a_row_the_same_bits_in_any_company() -> None:
+    """Alone, or as one of as many as are decoded together, however few experts they meet."""
+    biases = torch.randn(3, 128).bfloat16(), torch.randn(3, 96).bfloat16()
+    experts = Experts(*packed(3, 128, 96), biases[0], *packed(3, 96, 64), biases[1], alpha=1.702, limit=7.0)
+    x, weights = torch.randn(FEW_ROWS, 96).bfloat16(), torch.rand(FEW_ROWS, 2)
+    ids = torch.stack([torch.randperm(3)[:2] for _ in range(FEW_ROWS)])
+    together = moe_on_cpu(x, weights, ids, experts)
+    for n in range(1, FEW_ROWS):
+        assert torch.equal(moe_on_cpu(x[:n], weights[:n], ids[:n], experts), together[:n])
+
+
 def test_experts() -> None:
     """One token, a few and many, which take the two ways, agree with the float32 reference."""
     hidden, width, count = 2880, 2880, 3
@@ -104,7 +115,7 @@ def test_experts() -> None:
     biases = torch.randn(count, 2 * width).bfloat16(), torch.randn(count, hidden).bfloat16()
     experts = Experts(*up, biases[0], *down, biases[1], alpha=1.702, limit=7.0)
     floats = replace(experts, up_bias=biases[0].float(), down_bias=biases[1].float())
-    for n in (1, 2, 12, 50):
+    for n in (1, 2, 12, 50, 130):
         x, weights = torch.randn(n, hidden).bfloat16(), torch.rand(n, 2)
         ids = torch.stack([torch.randperm(count)[:2] for _ in range(n)])
         wanted = moe(x.float(), weights, ids, floats)
