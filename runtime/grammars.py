@@ -4,6 +4,7 @@ The compiler is llguidance (https://github.com/guidance-ai/llguidance); the gram
 Loading it and building its view of the vocabulary takes some tenths of a second, once for each `Grammars`.
 """
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -223,6 +224,6 @@ def _matcher(tokenizer: "LLTokenizer", text: str, room: int = 1) -> "LLMatcher":
 
 
 def _reason(error: str) -> str:
-    """The compiler's words on one line, without its picture of the grammar."""
-    said = [line.strip() for line in error.partition("\n   1 |")[0].splitlines()]
+    """The compiler's words on one line, without its picture of the grammar and its stack."""
+    said = [line.strip() for line in re.split(r"\n   1 \||<backtrace>", error)[0].splitlines()]
     return " ".join(line for line in said if line) or "no reason is given"

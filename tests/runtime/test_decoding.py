@@ -159,7 +159,9 @@ class Cornered(Constraint):
 def grammars() -> Grammars:
     """Over bytes, with an end that no grammar has."""
     special = {"<|end|>": 256, "<|eot|>": 299}
-    return Grammars(TokenTable([bytes([octet]) for octet in range(256)], special, "(?s:.)", 300, 299))
+    return Grammars(
+        TokenTable([bytes([octet]) for octet in range(256)], special, lambda text: [*text.encode()], 300, 299)
+    )
 
 
 WORDS = 'start: (/[a-z]{10,30}/ "=ok;"){1,4} <|end|>'
