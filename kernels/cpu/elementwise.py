@@ -10,21 +10,21 @@ from torch import Tensor
 from harmony.kernels.cpu import bfloat16
 from harmony.kernels.cpu.compiling import kernel
 from harmony.kernels.cpu.llvm import load_f32, pointer_f32, pointer_u16
-from harmony.kernels.cpu.pool import compute, numbers
+from harmony.kernels.cpu.pool import compute_rows, numbers
 
 
 def rms_norm(x: Tensor, scale: Tensor, eps: float) -> Tensor:
     """What `harmony.kernels.rms_norm.rms_norm` computes, on bfloat16 `x` and float32 `scale`."""
     x, out = x.contiguous(), torch.empty(x.shape, dtype=x.dtype)
     width = x.shape[-1]
-    compute(_rms_norm, x.numel() // width, x, scale, numbers(eps), out, width)
+    compute_rows(_rms_norm, x.numel() // width, x, scale, numbers(eps), out, width)
     return out
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """What `harmony.kernels.rope.rotate` computes, on bfloat16 `x` and float32 `cos` and `sin`."""
     x, out = x.contiguous(), torch.empty(x.shape, dtype=x.dtype)
-    compute(_rotate, len(x), x, cos, sin, out, x.shape[1], x.shape[2] // 2)
+    compute_rows(_rotate, len(x), x, cos, sin, out, x.shape[1], x.shape[2] // 2)
     return out
 
 
@@ -47,21 +47,21 @@ def _rms_norm(arguments, first, last):
         _norm(x + 2 * row * width, scale, load_f32(eps), out + 2 * row * width, width)
 
 
+@njit(fastmath={"contract"})
+def _turn(x, cos, sin, out, half):
+    numbers, turned = carray(pointer_u16(x), 2 * half), carray(pointer_u16(out), 2 * half)
+    cosines, sines = carray(pointer_f32(cos), half), carray(pointer_f32(sin), half)
+    for index in range(half):
+        a, b = bfloat16.value(numbers[index]), bfloat16.value(numbers[half + index])
+        turned[index] = bfloat16.rounded(a * cosines[index] - b * sines[index])
+        turned[half + index] = bfloat16.rounded(b * cosines[index] + a * sines[index])
+
+
 @kernel
 def _rotate(arguments, first, last):
-    x, cos, sin, out, heads, half = (
-        arguments[0],
-        arguments[1],
-        arguments[2],
-        arguments[3],
-        arguments[4],
-        arguments[5],
-    )
+    x, cos, sin = arguments[0], arguments[1], arguments[2]
+    out, heads, half = arguments[3], arguments[4], arguments[5]
     for token in range(first, last):
+        angles = 4 * token * half
         for head in range(token * heads, (token + 1) * heads):
-            for index in range(half):
-                c, s = load_f32(cos + 4 * (token * half + index)), load_f32(sin + 4 * (token * half + index))
-                place = head * 2 * half + index
-                a, b = bfloat16.load(x, place), bfloat16.load(x, place + half)
-                bfloat16.store(out, place, a * c - b * s)
-                bfloat16.store(out, place + half, b * c + a * s)
+            _turn(x + 4 * head * half, cos + angles, sin + angles, out + 4 * head * half, half)

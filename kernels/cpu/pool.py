@@ -10,6 +10,7 @@ import torch
 from numba import njit, types
 from torch import Tensor
 
+from harmony.kernels.cpu import FEW_ROWS
 from harmony.kernels.cpu.compiling import compiled
 from harmony.kernels.cpu.llvm import atomic_add, atomic_load, atomic_swap, call
 from harmony.kernels.cpu.threads import threads
@@ -62,6 +63,11 @@ def compute(kernel: int, items: int, *arguments: Tensor | int) -> None:
     """Compute all `items` in this thread: for kernels that take less time than handing them out."""
     given = _words(arguments)
     _call(kernel, _address(given), items)
+
+
+def compute_rows(kernel: int, rows: int, *arguments: Tensor | int) -> None:
+    """Compute all rows, those of a decode step in this thread."""
+    (compute if rows <= FEW_ROWS else pool().run)(kernel, rows, *arguments)
 
 
 @cache

@@ -6,17 +6,17 @@ from torch import Tensor
 from harmony.kernels.cpu import bfloat16
 from harmony.kernels.cpu.compiling import kernel
 from harmony.kernels.cpu.llvm import load_f32, store_f32
-from harmony.kernels.cpu.pool import compute
+from harmony.kernels.cpu.pool import compute_rows
 
 
 def scores(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """`x` bfloat16 [n, H] times `weight` float32 [E, H], plus `bias` float32 [E]; float32 [n, E].
 
-    In this thread: torch would share so small a product with its own threads, which then wait awake and
-    take a core from those of our pool.
+    Not by torch, which would share so small a product with its own threads: they then wait awake and take a
+    core from those of our pool.
     """
     out = torch.empty(len(x), len(weight))
-    compute(_scores, len(x), x.contiguous(), weight, bias, out, len(weight), x.shape[1])
+    compute_rows(_scores, len(x), x.contiguous(), weight, bias, out, len(weight), x.shape[1])
     return out
 
 

@@ -1,11 +1,13 @@
 """The float32 vector of the level: 16 numbers with AVX-512, 8 elsewhere."""
 
+from typing import Any
+
 from harmony.kernels.cpu import level, llvm
 
 LANES = 16 if level() in ("avx512", "avx512f") else 8
 
 
-def _of_level(name: str) -> object:
+def _of_level(name: str) -> Any:
     return getattr(llvm, f"{name}x{LANES}")
 
 
