@@ -15,8 +15,16 @@ from harmony.runtime.backend import Model, build, describe, why_not_fused
 from harmony.runtime.checkpoint import Checkpoint, Progress
 from harmony.runtime.closing.guide import Guide
 from harmony.runtime.constraint import Constraint
+from harmony.runtime.fused import FusedTransformer
 from harmony.runtime.generation import GeneratedToken, SamplingParams
-from harmony.runtime.memory import STEP_TOKENS, check_memory, default_sequences, free_memory, page_counts
+from harmony.runtime.memory import (
+    STEP_TOKENS,
+    check_memory,
+    default_sequences,
+    free_memory,
+    page_counts,
+    step_tokens,
+)
 from harmony.runtime.paged import PagedCache
 from harmony.runtime.request import Request
 from harmony.runtime.scheduler import Scheduler
@@ -61,10 +69,12 @@ class Engine:
         self.backend = describe(model)
         self.context_length = context_length
         self.default_sampling = default_sampling
-        sequences = _sequences(max_sequences, model.device)
-        full, sliding = page_counts(model.config, context_length, sequences)
+        sequences, fused = _sequences(max_sequences, model.device), isinstance(model, FusedTransformer)
+        full, sliding = page_counts(model.config, context_length, sequences, packed=fused)
         cache = PagedCache(model.config, full, sliding, dtype=model.dtype, device=model.device)
-        self._scheduler: Scheduler | None = Scheduler(model, cache, max_sequences=sequences)
+        self._scheduler: Scheduler | None = Scheduler(
+            model, cache, max_sequences=sequences, max_tokens=step_tokens(packed=fused)
+        )
         self._vocab_size = model.config.vocab_size
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="harmony-engine")
         self._running: set[Future[None]] = set()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from harmony.errors import UnsupportedModelError
+from harmony.kernels.embedding import embed
 from harmony.kernels.linear import linear
 from harmony.kernels.moe import PackedExperts, moe, pack_experts
 from harmony.kernels.qkv import qkv
@@ -85,7 +86,7 @@ class FusedTransformer(Frame):
     ) -> Tensor:
         """Add `tokens` int64 [n] at `positions` int64 [n] to the cache; returns float32 [n, H]."""
         cos, sin = self.rotation(positions)
-        x = self.embed(tokens).float()
+        x = embed(tokens, self.embedding)
         for (attend, mix), layer in zip(self.blocks, layers, strict=True):
             x = mix(attend(x, cos, sin, layer, full if layer.window is None else sliding))
         return x

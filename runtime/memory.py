@@ -13,6 +13,7 @@ from harmony.runtime.pages import PAGE, pages_of
 from harmony.runtime.token_table import WORD
 
 STEP_TOKENS = 512  # that one step reads at most
+KERNELS_STEP_TOKENS = 2048  # in the kernels of a GPU: weights are read seldom, and experts have many rows
 CPU_SEQUENCES = 16  # that one step reads tokens of at most, unless asked otherwise
 GPU_SEQUENCES = 128
 RESUME_POINTS = 32  # whose windows of the sliding layers can be kept at least
@@ -44,11 +45,18 @@ def default_sequences(device: torch.device) -> int:
     return GPU_SEQUENCES if device.type == "cuda" else CPU_SEQUENCES
 
 
-def page_counts(config: ModelConfig, context_length: int, max_sequences: int) -> tuple[int, int]:
+def step_tokens(packed: bool) -> int:
+    """How many tokens one step reads at most, in the kernels of a GPU or elsewhere."""
+    return KERNELS_STEP_TOKENS if packed else STEP_TOKENS
+
+
+def page_counts(
+    config: ModelConfig, context_length: int, max_sequences: int, *, packed: bool
+) -> tuple[int, int]:
     """How many pages a cache has: of the full layers for one whole context, which many can share, and of
     the sliding layers for a step of `max_sequences` and for RESUME_POINTS besides."""
     window = pages_of(config.sliding_window - 1) + 1
-    step = max_sequences * (window + 1) + STEP_TOKENS // PAGE
+    step = max_sequences * (window + 1) + step_tokens(packed) // PAGE
     return pages_of(context_length), step + RESUME_POINTS * window
 
 
@@ -70,11 +78,11 @@ def estimate(
     """
     size = dtype.itemsize
     token = 2 * config.kv_size  # numbers that one layer caches for a token
-    full, sliding = page_counts(config, context_length, max_sequences)
+    full, sliding = page_counts(config, context_length, max_sequences, packed=packed)
     windows = [config.window(layer) for layer in range(config.num_hidden_layers)]
     pages = sum(full if window is None else sliding for window in windows)
-    rows = min(STEP_TOKENS, context_length * max_sequences)
-    activations = rows * _activations(config)
+    rows = min(step_tokens(packed), context_length * max_sequences)
+    activations = rows * (_kernels_row(config) if packed else _activations(config))
     logits = 4 * (2 * max_sequences + 8) * config.vocab_size  # in sampling too
     kernels = (
         _kernels_work(config, context_length, max_sequences)
@@ -102,6 +110,13 @@ def decode_inputs(config: ModelConfig, context_length: int, max_sequences: int) 
 def _activations(config: ModelConfig) -> int:
     """Bytes of a row between the matrices of a layer: an allowance, not measured."""
     return 4 * 8 * (config.hidden_size + config.attention_size + config.intermediate_size)
+
+
+def _kernels_row(config: ModelConfig) -> int:
+    """Bytes of a row of a prompt in the Triton kernels: what each of its experts finds in float32, and
+    their activations; the residual stream, and its sums and copies."""
+    expert = 4 * config.hidden_size + 2 * config.intermediate_size
+    return config.experts_per_token * expert + 20 * config.hidden_size
 
 
 def _graph_rows(max_sequences: int) -> int:

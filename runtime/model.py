@@ -97,10 +97,6 @@ class Frame:
     def dtype(self) -> torch.dtype:
         return self.unembedding.dtype
 
-    def embed(self, tokens: Tensor) -> Tensor:
-        """The rows [n, H] of `tokens` int64 [n], on the model's device wherever the table lies."""
-        return F.embedding(tokens.to(self.embedding.device), self.embedding).to(self.device)
-
     def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines and sines float32 [n, D / 2] of the angles of `positions` int64 [n]."""
         return rotation(positions, self._frequencies, self._concentration)
@@ -137,7 +133,7 @@ class Transformer(Frame):
         batch those that it wants [wanted, V].
         """
         cos, sin = self.rotation(cache.extend(len(tokens)))
-        x = self.embed(tokens)
+        x = F.embedding(tokens.to(self.embedding.device), self.embedding).to(self.device)
         for (attend, mix), layer in zip(self.blocks, cache.layers, strict=True):
             x = x + attend(x, cos, sin, layer)
             x = x + mix(x)

@@ -1,6 +1,6 @@
 """Which tokens of which requests the model reads next.
 
-Every step reads up to STEP_TOKENS tokens of up to `max_sequences` requests: one of each that generates, and
+Every step reads up to `max_tokens` tokens of up to `max_sequences` requests: one of each that generates, and
 chunks of prompts beside them. A request that runs alone has drafts verified. Requests begin in the order
 they came, as soon as there are pages for their prompts. When pages run out, the youngest request gives up
 its own; it goes on later, from what the cache still has of it, with the same tokens.
@@ -56,10 +56,17 @@ class Flight:
 class Scheduler:
     """Serves requests on one model with one cache; used in one thread."""
 
-    def __init__(self, model: Model, cache: PagedCache, *, max_sequences: int = CPU_SEQUENCES) -> None:
+    def __init__(
+        self,
+        model: Model,
+        cache: PagedCache,
+        *,
+        max_sequences: int = CPU_SEQUENCES,
+        max_tokens: int = STEP_TOKENS,
+    ) -> None:
         self._model = model
         self._cache = cache
-        self._max_sequences = max_sequences
+        self._max_sequences, self._max_tokens = max_sequences, max_tokens
         self._decoder = Decoder(model, cache) if isinstance(model, FusedTransformer) else None
         self._flight: Flight | None = None  # begun before the tokens of the step before it were known
         self._waiting: deque[Request] = deque()  # the oldest first, and all younger than those that run
@@ -109,7 +116,7 @@ class Scheduler:
             start = len(request.tokens) - request.unread
             tokens, last = request.tokens[start : start + count], count == request.unread
             alone = last and len(self._running) == 1
-            draft = request.draft(STEP_TOKENS - count) if alone else []
+            draft = request.draft(self._max_tokens - count) if alone else []
             if self._has_pages(request, count + len(draft)):
                 assert request.sequence is not None
                 parts[request] = Part(request.sequence, tokens + draft, (1 + len(draft)) * last)
@@ -117,7 +124,7 @@ class Scheduler:
 
     def _shares(self) -> Iterator[tuple[Request, int]]:
         """How many tokens each request reads: equally many, but none more than it has; the oldest first."""
-        left, shares = STEP_TOKENS, {}
+        left, shares = self._max_tokens, {}
         by_need = sorted(self._running, key=lambda request: request.readable)
         for number, request in enumerate(by_need):
             shares[request] = min(request.readable, left // (len(by_need) - number))

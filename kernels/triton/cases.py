@@ -20,6 +20,7 @@ from harmony.kernels.rope import rotate, rotation
 from harmony.kernels.swiglu import swiglu
 from harmony.kernels.triton.decode_attention import PAGE, decode_attention
 from harmony.kernels.triton.dense_matvec import dense
+from harmony.kernels.triton.embedding import embed
 from harmony.kernels.triton.expert_gemm import gemm_down, gemm_up, schedule
 from harmony.kernels.triton.expert_matvec import MOST_TOKENS, expert_down, expert_up
 from harmony.kernels.triton.packing import pack
@@ -108,6 +109,7 @@ def cases(sizes: Sizes, batch: int) -> Mapping[str, Callable[[], Case]]:
         "expert_gemm down": partial(grouped_down, batch, sizes),
     }
     any_number = {
+        "embedding": partial(rows, batch, sizes),
         "qkv": partial(queries, batch, sizes),
         "dense out": partial(out, batch, sizes),
         "router": partial(router, batch, sizes),
@@ -154,6 +156,18 @@ def repack(sizes: Sizes) -> Case:
         return torch.cat((words.flatten(), both.flatten()))
 
     return Case(run, exact, 0.0, 2 * (source.numel() + scales.numel()))
+
+
+def rows(batch: int, sizes: Sizes) -> Case:
+    """Out of the memory of the host, where there is a device."""
+    table, tokens = bf16(sizes.vocabulary, sizes.hidden), torch.randint(sizes.vocabulary, (batch,))
+    if tokens.is_cuda:
+        table = table.cpu().pin_memory()
+
+    def exact() -> Tensor:
+        return table[tokens.to(table.device)].double().to(tokens.device)
+
+    return Case(lambda step: embed(tokens, table), exact, 0.0, 6 * batch * sizes.hidden)
 
 
 def queries(batch: int, sizes: Sizes) -> Case:

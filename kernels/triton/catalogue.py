@@ -5,6 +5,7 @@ import torch
 from harmony.kernels.packed import PackedMatrix
 from harmony.kernels.triton.decode_attention import PAGE, decode_attention
 from harmony.kernels.triton.dense_matvec import dense
+from harmony.kernels.triton.embedding import embed
 from harmony.kernels.triton.expert_gemm import gemm_down, gemm_up, schedule
 from harmony.kernels.triton.expert_matvec import DOWN_ROWS, UP_ROWS, expert_down, expert_up
 from harmony.kernels.triton.launch import Launch, recording
@@ -54,6 +55,8 @@ def launches(backend: str) -> dict[str, Launch]:
         named("expert_gemm up")
         gemm_down(activations, plan, weights, down, bias(HIDDEN))
         named("expert_gemm down")
+        embed(torch.empty(1, dtype=torch.int64), bf16(201088, HIDDEN))
+        named("embedding")
         x, norm, cache = torch.empty(1, HIDDEN), torch.empty(HIDDEN), bf16(1024, 8, PAGE, 64)
         angles, slots = torch.empty(1, 32), torch.empty(1, dtype=torch.int32)
         qkv(x, norm, bf16(5120, HIDDEN), bf16(5120), angles, angles, slots, cache, cache)

@@ -27,6 +27,7 @@ from harmony.runtime.token_table import TokenTable
 
 HISTORY, NEW = 8192, 200  # tokens before an agent's turn, and those that it adds
 GRAMMAR = r"start: /[^\n]*\n/"
+HELD = 64  # tokens at least under the grammar, as the first ones are not begun before the last is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +136,11 @@ def _constrained(engine: Engine, config: ModelConfig, plan: Plan) -> Row:
     figure = "constrained to free decoding, batch 1"
     if not enforceable():
         return Row(figure, note="llguidance is not installed")
-    grammars = Grammars(byte_table(config.vocab_size))
+    grammars, tokens = Grammars(byte_table(config.vocab_size)), max(HELD, plan.tokens)
     ratios = []
     for prompt in random_prompts(plan.turns + 1, min(plan.contexts), config.vocab_size, seed=3):
-        free = asyncio.run(decode_rate(engine, [prompt], plan.tokens))
-        held = asyncio.run(_constrained_rate(engine, prompt, plan.tokens, Constraint(grammars, GRAMMAR)))
+        free = asyncio.run(decode_rate(engine, [prompt], tokens))
+        held = asyncio.run(_constrained_rate(engine, prompt, tokens, Constraint(grammars, GRAMMAR)))
         if free and held:
             ratios.append(held / free)
     if len(ratios) < 2:

@@ -10,12 +10,13 @@ from torch import Tensor
 
 from harmony.kernels import cpu, triton
 from harmony.runtime import backend
-from harmony.runtime.backend import build, describe, why_not_fused
+from harmony.runtime.backend import Model, build, describe, why_not_fused
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.engine import Engine
 from harmony.runtime.fused import FusedTransformer
 from harmony.runtime.generation import SamplingParams
 from harmony.runtime.model import Transformer
+from harmony.runtime.paged import Batch
 
 GPU, CPU = torch.device("cuda", 0), torch.device("cpu")
 BF16, FLOAT32 = torch.bfloat16, torch.float32
@@ -87,3 +88,30 @@ def test_an_engine_on_the_fused_model_gives_the_references_tokens(
     fused, ours = asyncio.run(tokens())
     assert (reference[:15], fused[:14]) == ("torch reference", "Triton kernels")
     assert ours == expected
+
+
+def test_kernels_of_a_gpu_read_longer_chunks(
+    config: ModelConfig, state: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A prompt of 2,500 tokens takes two steps, and five elsewhere; its next token is the same."""
+    monkeypatch.setenv(triton.CHOICE, "torch")
+    exact = {name: t if t.dtype == torch.uint8 else t.float() for name, t in state.items()}
+    reads: list[int] = []
+
+    async def next_token(model: Model) -> int:
+        call = type(model).__call__
+
+        def counted(self: Model, tokens: Tensor, batch: Batch) -> Tensor:
+            reads.append(len(tokens))
+            return call(self, tokens, batch)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(type(model), "__call__", counted)
+        engine = Engine(model, name="toy", context_length=2600, default_sampling=SamplingParams())
+        sampling = SamplingParams(temperature=0, max_tokens=1)
+        prompt = [number * 7 % 300 for number in range(2500)]
+        [token] = [token.token async for token in engine.generate(prompt, sampling, stop=())]
+        return token
+
+    fused = asyncio.run(next_token(FusedTransformer(config, exact)))
+    assert asyncio.run(next_token(Transformer(config, exact))) == fused
+    assert reads == [2048, 452, *[512] * 4, 452]

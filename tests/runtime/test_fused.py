@@ -136,7 +136,7 @@ def test_nothing_is_wanted_of_the_beginning(
 def test_few_rows_take_six_launches_a_layer(
     rows: int, uneven: ModelConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And one more for the logits."""
+    """And two more: for the rows of the embedding, and for the logits."""
     monkeypatch.setenv(triton.CHOICE, "interpreted")
     twins = Twins(uneven, random_state(uneven))
     (_, fused), (_, cache) = twins.models, twins.caches
@@ -148,7 +148,7 @@ def test_few_rows_take_six_launches_a_layer(
         parts.append(Part(sequence, [number], 1))
     with recording("cuda") as launches:
         fused(torch.arange(rows), Batch(cache, parts))
-    assert len(launches) == 6 * uneven.num_hidden_layers + 1
+    assert len(launches) == 6 * uneven.num_hidden_layers + 2
 
 
 def test_tied_embeddings(uneven: ModelConfig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from harmony.errors import ModelError
 from harmony.kernels import triton
+from harmony.kernels.embedding import embed
 from harmony.kernels.linear import linear
 from harmony.kernels.moe import Experts, moe, pack_experts, unpack_experts
 from harmony.kernels.mxfp4 import quantize
@@ -24,6 +25,13 @@ def experts() -> Experts:
     up, down = torch.randn(EXPERTS, 2 * WIDTH, HIDDEN), torch.randn(EXPERTS, HIDDEN, WIDTH)
     biases = torch.randn(EXPERTS, 2 * WIDTH), torch.randn(EXPERTS, HIDDEN)
     return Experts(*quantize(up), biases[0], *quantize(down), biases[1], alpha=1.702, limit=7.0)
+
+
+def an_embedding() -> tuple[Tensor, ...]:
+    return tuple(
+        embed(torch.tensor([3, 299, 0, 3]), torch.randn(VOCABULARY, 1100).to(dtype))
+        for dtype in (torch.float32, torch.bfloat16)
+    )
 
 
 def a_linear() -> tuple[Tensor, ...]:
@@ -90,7 +98,7 @@ def a_draw() -> tuple[Tensor, ...]:
     )
 
 
-@pytest.mark.parametrize("run", [a_linear, a_qkv, a_route, a_moe, a_decode, a_prefill, a_draw])
+@pytest.mark.parametrize("run", [an_embedding, a_linear, a_qkv, a_route, a_moe, a_decode, a_prefill, a_draw])
 def test_triton_and_torch_agree(
     run: Callable[[], tuple[Tensor, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
