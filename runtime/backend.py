@@ -49,3 +49,8 @@ def describe(model: Model) -> str:
     if cpu.level() == "torch":
         return f"torch reference on the CPU: numba is not installed, or {cpu.CHOICE} is torch"
     return f"{cpu.level()} kernels on the CPU: the model is not on a GPU"
+
+
+def current(device: torch.device) -> torch.cuda.device:
+    """Makes a GPU the one that kernels of this thread are launched on; of a CPU it makes nothing."""
+    return torch.cuda.device(device if device.type == "cuda" else -1)

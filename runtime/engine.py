@@ -11,7 +11,7 @@ from typing import Literal, TypeVar, TypeVarTuple
 import torch
 
 from harmony.errors import CheckpointError, ContextLengthError, EngineError, ModelError
-from harmony.runtime.backend import Model, build, describe, why_not_fused
+from harmony.runtime.backend import Model, build, current, describe, why_not_fused
 from harmony.runtime.checkpoint import Checkpoint, Progress
 from harmony.runtime.closing.guide import Guide
 from harmony.runtime.constraint import Constraint
@@ -76,7 +76,9 @@ class Engine:
             model, cache, max_sequences=sequences, max_tokens=step_tokens(packed=fused)
         )
         self._vocab_size = model.config.vocab_size
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="harmony-engine")
+        self._worker = ThreadPoolExecutor(
+            1, thread_name_prefix="harmony-engine", initializer=current(model.device).__enter__
+        )
         self._running: set[Future[None]] = set()
         self._closing = False
 
@@ -126,11 +128,13 @@ class Engine:
             packed=packed,
             embedding_on_host=on_host,
         )
-        state = checkpoint.load(
-            device=place, dtype=kind, progress=progress, packed=packed, embedding_on_host=on_host
-        )
+        with current(place):
+            state = checkpoint.load(
+                device=place, dtype=kind, progress=progress, packed=packed, embedding_on_host=on_host
+            )
+            model = build(checkpoint.config, state)
         return cls(
-            build(checkpoint.config, state),
+            model,
             name=name or Path(folder).resolve().name,
             context_length=length,
             default_sampling=read_default_sampling(checkpoint.folder / "generation_config.json"),

@@ -21,7 +21,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from harmony.errors import HarmonyError, ModelError
-from harmony.runtime.backend import why_not_fused
+from harmony.runtime.backend import current, why_not_fused
 from harmony.runtime.bench.check import check_rows
 from harmony.runtime.bench.cpu import report
 from harmony.runtime.bench.loading import find_or_write, load_rows
@@ -61,14 +61,15 @@ def _shape(options: argparse.Namespace) -> int:
     device = torch.device(options.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ModelError("torch sees no GPU here; run this on a machine with one, or with --device cpu")
-    config, machine = SHAPES[options.shape], Machine.measured(device)
-    print(f"{options.shape}: {machine}\n{HEAD}", flush=True)
-    rows = []
-    for row in _rows(config, device, machine, options):
-        print(row, flush=True)
-        rows.append(row)
-        if options.json:  # at each, so that a run that fails late leaves what it measured
-            write_json(options.json, machine, options.shape, options.command, rows)
+    with current(device):
+        config, machine = SHAPES[options.shape], Machine.measured(device)
+        print(f"{options.shape}: {machine}\n{HEAD}", flush=True)
+        rows = []
+        for row in _rows(config, device, machine, options):
+            print(row, flush=True)
+            rows.append(row)
+            if options.json:  # at each, so that a run that fails late leaves what it measured
+                write_json(options.json, machine, options.shape, options.command, rows)
     return WRONG if options.check and (rows[-1].share or 0) < 1 else RIGHT
 
 

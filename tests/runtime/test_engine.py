@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import current_thread
 from typing import Any
 
 import pytest
@@ -318,3 +319,32 @@ def test_damaged_generation_config(written: str, tmp_path: Path) -> None:
     path.write_text(written)
     with pytest.raises(CheckpointError, match="generation_config"):
         read_default_sampling(path)
+
+
+def test_kernels_are_launched_on_the_device_of_the_model(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is made the current one while the model is loaded, and in the thread of the steps."""
+    current: list[tuple[str, str]] = []
+
+    class Current:
+        def __init__(self, device: torch.device) -> None:
+            self._device = device
+
+        def __enter__(self) -> None:
+            current.append((str(self._device), current_thread().name))
+
+        def __exit__(self, *_: object) -> None:
+            current.append(("before", current_thread().name))
+
+    monkeypatch.setattr("harmony.runtime.engine.current", Current)
+    engine = Engine.load(checkpoint, "cpu", context_length=100)
+    here = current_thread().name
+    assert current == [("cpu", here), ("before", here)]
+
+    async def one() -> None:
+        async for _ in engine.generate([1, 2], SamplingParams(max_tokens=1), stop=()):
+            pass
+
+    asyncio.run(one())
+    assert current[2:] == [("cpu", "harmony-engine_0")]
