@@ -90,6 +90,8 @@ def _rows(
         state = random_state(
             config, device, torch.bfloat16, packed=why_not_fused(device, torch.bfloat16) is None
         )
+    if options.embedding_on_host and device.type == "cuda":
+        state["embedding.weight"] = state["embedding.weight"].cpu().pin_memory()
     ours: dict[str, float] = {}
     for row in engine_rows(config, state, device, plan, machine):
         yield row
@@ -158,6 +160,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--turns", type=int, default=5, help="whose medians are printed")
     add("--threads", type=int, default=torch.get_num_threads(), help="of either side, on a CPU")
     add("--ranks", type=int, default=1, help="devices over which the shape is cut, one process each")
+    add("--embedding-on-host", action="store_true", help="leave a shape's embedding out of the GPU's memory")
     add("--check", action="store_true", help="compare the shape's logits with plain torch in float32 instead")
     add("--vs", help="measure this one, too: llama.cpp, or with --shape transformers or a server's URL")
     add("--json", type=Path, metavar="FILE", help="write the shape's table to this file, too")
