@@ -22,7 +22,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**given)
 
     def error(self, message: str) -> NoReturn:
-        unknown = next((word for word in message.split() if word.startswith("--")), "")
+        unknown = next((word.rstrip(":") for word in message.split() if word.startswith("--")), "")
         raise UsageError(f"{message}{did_you_mean(unknown, self._option_string_actions)} (see --help)")
 
 

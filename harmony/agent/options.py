@@ -104,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
     add("--instructions", metavar="TEXT", help="what the developer message tells the model to do")
     add("--show-reasoning", action="store_true", help="show the model's reasoning, dimmed")
     add("--json", action="store_true", help="print every event as a line of JSON")
-    add("--session", metavar="NAME", help="go on with this saved conversation, or begin it")
+    add("--session", type=_name, metavar="NAME", help="go on with this saved conversation, or begin it")
     add("--trace", metavar="FILE", help="add the run to FILE, token for token; `trace view FILE` shows it")
     add(
         "--logprobs",
@@ -229,6 +229,12 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be 1 or more: {text}")
     return number
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("give it a name, as in --session trip")
+    return text.strip()
 
 
 def _version() -> str:

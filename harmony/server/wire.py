@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _DEEPEST: Final = 64
 _UPLOAD_SECONDS: Final = 60
+_json: Final = json.JSONEncoder(separators=(",", ":")).encode  # made once: it is asked for each token
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -69,7 +70,7 @@ def error_response(error: RequestError) -> Response:
 def sse(data: dict[str, Any], *, named: bool) -> bytes:
     """A server-sent event, with the name that its `type` gives it if it is `named`."""
     name = f"event: {data['type']}\n" if named else ""
-    return f"{name}data: {json.dumps(data, separators=(',', ':'))}\n\n".encode()
+    return f"{name}data: {_json(data)}\n\n".encode()
 
 
 class EventStream(StreamingResponse):

@@ -126,6 +126,8 @@ def test_ctrl_c_is_status_130(engine: Scripted, monkeypatch: pytest.MonkeyPatch)
         (["--max-turns", "0", "?"], "1 or more"),
         (["--no-such-flag"], "--help"),
         (["--tool", "python", "?"], "did you mean --tools?"),
+        (["--session"], "expected one argument (see --help)"),
+        (["--session", " ", "?"], "give it a name"),
         (["--tools", "pyhton", "?"], "did you mean python?"),
         (["--tools", "sums:ad", "?"], "did you mean add?"),
         (["--tools", "hammer", "?"], "module:function"),
