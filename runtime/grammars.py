@@ -28,14 +28,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_TEXT = "(?s:.)+"
-_ANY_TEXT = "/(?s:.*)/"
 _CHARACTER = r'[^"\\\x00-\x1F\x7F]'
 _SLICES = [
     r"[\x20\x0A\x0D\x09]+",
     *(f"{_CHARACTER}{{1,{most}}}" for most in (5, 10, 15, 20, 30)),
     f"{_CHARACTER}+",
-    _TEXT,
+    "(?s:.)+",
 ]
 """Sets of tokens that are allowed in one go where all of them are: blanks, strings of JSON, text.
 
@@ -176,12 +174,12 @@ class _Tokenizers:
     def __init__(self, table: TokenTable) -> None:
         from llguidance import LLTokenizer, TokenizerWrapper
 
-        self._text = LLTokenizer(TokenizerWrapper(_Vocabulary(table)), slices=[_TEXT])
+        self._text = LLTokenizer(TokenizerWrapper(_Vocabulary(table)), slices=_SLICES[-1:])
         self._sliced = Once(lambda: self._text.with_slices(_SLICES))
 
     def fitting(self, text: str) -> "LLTokenizer":
         """That for a grammar: where all expressions in it are those of any text, one slice is enough."""
-        is_text = "%json" not in text and "/" not in text.replace(_ANY_TEXT, "")
+        is_text = "%json" not in text and "/" not in text.replace("/(?s:.*)/", "")
         return self._text if is_text else self._sliced.result()
 
 
