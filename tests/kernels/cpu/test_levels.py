@@ -23,7 +23,11 @@ def run(*command: str, **environment: str) -> "subprocess.CompletedProcess[str]"
     )
 
 
-LEAST_CPU = {"avx2": "haswell", "plain": "x86-64"} if platform.machine() == "x86_64" else {}
+LEAST_CPU = (
+    {"avx512f": "skylake-avx512", "avx2": "haswell", "plain": "x86-64"}
+    if platform.machine() == "x86_64"
+    else {}
+)
 
 
 @pytest.mark.parametrize("level", [name for name in _runnable()[1:] if name != "torch"])
