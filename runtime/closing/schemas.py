@@ -139,11 +139,9 @@ class _Reader:
         others_allowed = schema.get("additionalProperties", True)
         for name in required:
             properties.setdefault(name, others_allowed)
-        patterns = schema.get("patternProperties", {})
-        keys = [
-            (string_besides(properties), others_allowed),
-            *((in_quotes(found_in(p)), s) for p, s in patterns.items()),
-        ]
+        keys = [(in_quotes(found_in(p)), s) for p, s in schema.get("patternProperties", {}).items()]
+        if others_allowed is not False:
+            keys.insert(0, (string_besides(properties), others_allowed))
         least = schema.get("minProperties", 0)
         free = Choice(tuple(_member(key, self.symbol(value)) for key, value in keys if value is not False))
         names = list(properties)

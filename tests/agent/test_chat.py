@@ -26,7 +26,7 @@ CHILD = """
 import asyncio, sys
 from scripted import Scripted
 from test_chat import ANSWERS
-from harmony.agent import __main__ as command
+from harmony.agent import __main__ as command, loading
 
 class Stalls(Scripted):
     async def generate(self, prompt, sampling, *, stop):
@@ -36,7 +36,7 @@ class Stalls(Scripted):
                 await asyncio.sleep(600)
             yield token
 
-command.load_engine = lambda *_, **options: Stalls(*ANSWERS)
+loading.load_engine = lambda *_, **options: Stalls(*ANSWERS)
 command.main(["--tools", "none", "--session", "trip"])
 """
 
