@@ -21,6 +21,7 @@ from harmony.runtime.token_table import WORD, Mask, unpacked
 
 _FAR = 512  # tokens left from which on it may take a while to find a plan
 _ROOM = 64  # tokens beyond twice the last plan from which on it may take a while to find the next
+_HOPE = 1024  # tokens left from which on a place with no known end is passed, for one may be behind it
 _PAUSE = 16  # tokens between two attempts then
 _TRIED = 256  # tokens after which an end that is looked for blindly is given up
 _ENDINGS = 6  # how many of the shortest endings are tried
@@ -47,6 +48,7 @@ class Closer:
 
     def __init__(self, constraint: Constraint) -> None:
         self.plan: list[int] | None = None
+        self._planned_at = 0
         self._lost_at = 0
         self._near = _FAR
         self._is_too_far = False
@@ -63,14 +65,14 @@ class Closer:
     def must_close(self, left: int, *, hopeful: bool = True) -> bool:
         """Whether the last tokens have to be taken back, since no end is in reach; `plan` is that before.
 
-        `left` is how many tokens may still follow. With many left and `hopeful`, a place for which no plan
-        is found is passed, for one may be behind it, unless all that are proposed are too long.
+        `left` is how many tokens may still follow. With _HOPE left and `hopeful`, a place for which no plan
+        is found is passed, unless all that are proposed are too long.
         """
         if self.plan is None and self._lost_at - left in range(1, _PAUSE):
             return False
         if self.fits(left):
             return False
-        if self.plan is not None and (self.is_near(left) or self._is_too_far or not hopeful):
+        if self.plan is not None and (left < max(self._near, _HOPE) or self._is_too_far or not hopeful):
             return True
         self.plan, self._lost_at = None, left
         return False
@@ -81,8 +83,9 @@ class Closer:
         If so, `plan` is that end; if not, it stays what it was before.
         """
         if self.plan is not None:
-            followed = bool(self.plan) and self._constraint.tokens[-1:] == self.plan[:1]
-            for plan in (self.plan[1:], self.plan) if followed else (self.plan,):
+            written = self._constraint.tokens[self._planned_at :]
+            is_followed = written and written == self.plan[: len(written)]
+            for plan in (self.plan[len(written) :], self.plan) if is_followed else (self.plan,):
                 if len(plan) <= left and _ends(self._constraint, plan):
                     self._keep(plan)
                     return True
@@ -94,6 +97,7 @@ class Closer:
 
     def _keep(self, plan: list[int]) -> None:
         self.plan, self._near = plan, 2 * len(plan) + _ROOM
+        self._planned_at = len(self._constraint.tokens)
 
     def _plans(self, left: int) -> Iterator[list[int]]:
         """Ends within `left` tokens, the likely shortest first: read off the grammar, searched, or tried."""
