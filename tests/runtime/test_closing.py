@@ -279,6 +279,20 @@ def test_a_way_that_is_too_long_is_not_taken(grammars: Grammars, encoding: Harmo
     assert encoding.decode(closer.plan or []).endswith("<|return|>")
 
 
+def test_the_last_known_end_is_kept(
+    grammars: Grammars, sampler: Sampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no other end is found it is given up with many tokens left alone, for another may come."""
+    grammar = TurnGrammar.of(response=JsonSchema({"type": "integer", "minimum": 100, "maximum": 999}))
+    for limit, closed in ((600, True), (1500, False)):
+        constraint = Constraint(grammars, grammar.text)
+        guide = Guide(constraint, limit)
+        with monkeypatch.context() as without:
+            without.setattr(Closer, "_plans", lambda closer, left: iter(()))
+            rollout(guide, sampler, Random(1), 0.3)
+        assert (guide.closed and constraint.ended) == closed
+
+
 def answer(
     grammars: Grammars, encoding: HarmonyEncoding, before: str, left: int, grammar: TurnGrammar
 ) -> str | None:
