@@ -4,6 +4,7 @@ Prompts are rendered as the agent renders them. The assistant's messages are wri
 samples them: the channel first, then the recipient (`<|channel|>analysis to=python code`).
 """
 
+import dataclasses
 import datetime
 import itertools
 from collections.abc import Iterable
@@ -11,8 +12,10 @@ from dataclasses import dataclass, field
 from random import Random
 
 import arithmetic
+import copying
 import extraction
 import functions
+import lookups
 import smalltalk
 
 from harmony import (
@@ -45,6 +48,7 @@ class Setting:
 
     effort: ReasoningEffort
     python: bool
+    browser: bool
     functions: tuple[str, ...]
     instructions: str | None
     schema: str | None
@@ -84,6 +88,10 @@ class Writer:
         self._random = Random(seed)
         texts = (encoding.decode([token]) for token in range(1000, 199_000))
         self.words = [text.strip() for text in texts if text.strip().isalpha() and len(text.strip()) > 2]
+        self._documented = list(lookups.words_of_documentation())
+        self._held_out = {phrase.casefold() for phrase in lookups.held_out_phrases()}
+        self._documentation = lookups.real_library()
+        self._invented = lookups.invented_libraries(self._random, self._documented)
 
     def write(self, limit: int) -> Example:
         """A conversation of at most `limit` tokens, of as many exchanges as fit, or as many first ones."""
@@ -98,23 +106,67 @@ class Writer:
             example.extend(exchange, branch=number if apart else 0)
         return example
 
-    def write_exchange(self, limit: int) -> Example:
-        """One exchange alone, without system and developer messages: the lesson to begin with."""
-        while len((exchange := self._exchange(self._setting(), keep_reasoning=True)).tokens) > limit:
-            pass
-        return exchange
+    def write_lessons(self, limit: int) -> Example:
+        """Exchanges without system and developer messages, none of which sees the others: to begin with."""
+        example = Example()
+        for number in itertools.count(1):
+            exchange = self._lesson()
+            if len(example.tokens) + len(exchange.tokens) > limit:
+                break
+            example.extend(exchange, branch=number)
+        return example
 
-    def _setting(self) -> Setting:
+    def write_searches(self, limit: int) -> Example:
+        """First exchanges where there is a browser, most of them up to the search and no further."""
+        setting = self._setting(browser=True)
+        example = Example()
+        example.add(self._preamble(setting), sampled=False)
+        for number in itertools.count(1):
+            if self._random.random() < 0.7:
+                exchange = self._searched(setting, self._about())
+            else:
+                exchange = self._exchange(setting, keep_reasoning=True)
+            if len(example.tokens) + len(exchange.tokens) > limit:
+                break
+            example.extend(exchange, branch=number)
+        return example
+
+    def write_held_out(self) -> Example:
+        """Searches for all that the evaluation asks about."""
+        setting = self._setting(browser=True)
+        setting = dataclasses.replace(setting, effort=ReasoningEffort.MEDIUM, python=False, functions=())
+        example = Example()
+        example.add(self._preamble(setting), sampled=False)
+        for number, about in enumerate(lookups.held_out_phrases(), start=1):
+            example.extend(self._searched(setting, about), branch=number)
+        return example
+
+    def write_lookups(self, limit: int) -> Example:
+        """Whole lookups after one system message, as many as fit; half of them in invented pages."""
+        setting = self._setting(browser=True)
+        example = Example()
+        example.add(self._preamble(setting), sampled=False)
+        library = next(self._invented) if self._random.random() < 0.5 else self._documentation
+        for number in itertools.count(1):
+            exchange = self._looked_up(setting, library)
+            if len(example.tokens) + len(exchange.tokens) > limit:
+                break
+            example.extend(exchange, branch=number)
+        return example
+
+    def _setting(self, *, browser: bool = False) -> Setting:
         random = self._random
         names = tuple(functions.MAKERS)
         day = datetime.date(2024, 6, 1) + datetime.timedelta(days=random.randrange(2500))
-        declared = random.sample(names, random.choice((1, 1, 2, 3, 4))) if random.random() < 0.5 else ()
+        often = 0.1 if browser else 0.5
+        declared = random.sample(names, random.choice((1, 1, 2, 3, 4))) if random.random() < often else ()
         return Setting(
             effort=random.choice((*ReasoningEffort, ReasoningEffort.MEDIUM)),
-            python=random.random() < 0.85,
+            python=random.random() < (0.4 if browser else 0.85),
+            browser=browser,
             functions=tuple(declared),
             instructions=random.choice(INSTRUCTIONS) if random.random() < 0.2 else None,
-            schema=random.choice(tuple(extraction.SCHEMAS)) if random.random() < 0.25 else None,
+            schema=None if browser or random.random() >= 0.25 else random.choice(tuple(extraction.SCHEMAS)),
             date=day.isoformat(),
         )
 
@@ -123,6 +175,8 @@ class Writer:
         system = system.with_conversation_start_date(setting.date)
         if setting.python:
             system = system.with_python_tool()
+        if setting.browser:
+            system = system.with_browser_tool()
         options = RenderOptions(conversation_has_function_tools=bool(setting.functions))
         tokens = self._encoding.render(Message.from_role_and_content(Role.SYSTEM, system), options)
         parts = [setting.instructions, extraction.section(setting.schema) if setting.schema else None]
@@ -147,6 +201,17 @@ class Writer:
             return None
         return " ".join(random.choice(self.words) for _ in range(random.randrange(1, 8))) + "."
 
+    def _lesson(self) -> Example:
+        random = self._random
+        kind = random.random()
+        setting = dataclasses.replace(self._setting(), effort=ReasoningEffort.MEDIUM)
+        if kind < 0.5:
+            asked, answer = copying.question(random, self._documented, random.randrange(3, 33))
+            return self._said(setting, asked, answer, "I can answer this directly.", keep_reasoning=True)
+        if kind < 0.7:
+            return self._searched(setting, self._about())
+        return self._exchange(setting, keep_reasoning=True)
+
     def _exchange(self, setting: Setting, *, keep_reasoning: bool) -> Example:
         random = self._random
         kind = random.random()
@@ -164,6 +229,13 @@ class Writer:
             if call.name not in setting.functions:
                 thought = "There is no tool for this."
                 return self._said(setting, call.question, smalltalk.NO_FUNCTION, thought, keep_reasoning)
+        if kind < 0.89 and not setting.browser:
+            asked = random.choice(lookups.ASKED).format(x=self._about())
+            thought = "There is no tool for this."
+            return self._said(setting, asked, smalltalk.NO_FUNCTION, thought, keep_reasoning)
+        if kind < 0.92:
+            asked, answer = copying.question(random, self._documented, random.randrange(1, 13))
+            return self._said(setting, asked, answer, "I can answer this directly.", keep_reasoning)
         asked = smalltalk.unknown(random, self.words)
         return self._said(setting, asked, smalltalk.DECLINE, "I do not know this.", keep_reasoning)
 
@@ -205,6 +277,56 @@ class Writer:
         while schema != setting.schema:
             asked, schema, answer = extraction.question(self._random)
         return self._said(setting, asked, answer, f"I fill in the {schema}.", keep_reasoning)
+
+    def _about(self) -> str:
+        """What a question is about: a phrase of the documentation, or words drawn evenly."""
+        random = self._random
+        if random.random() < 0.4:
+            about = random.choice(self._documentation.phrases)
+        else:
+            length = random.choice((1, 1, 2, 2, 3, 4))
+            between = random.choice((" ", " ", " ", " ", " ", ", ", "-"))
+            about = between.join(random.choice(self._documented) for _ in range(length))
+        if about.casefold() in self._held_out:
+            return self._about()
+        return about.lower() if random.random() < 0.3 else about
+
+    def _searched(self, setting: Setting, about: str) -> Example:
+        turn = self._asked(self._random.choice(lookups.ASKED).format(x=about))
+        self._think(turn, setting, lookups.THOUGHT)
+        self._sample(turn, lookups.call("search", query=about))
+        return turn
+
+    def _looked_up(self, setting: Setting, library: lookups.Library) -> Example:
+        """A lookup; before some, an earlier one, whose reasoning and pages are no longer in context."""
+        random = self._random
+        earlier = random.random() < 0.15
+        size = random.choice((128, 192, 256, 256, 384, 512))
+        turn = Example()
+        if earlier:
+            before = self._found(library, size, 0)
+            turn = self._asked(random.choice(lookups.ASKED).format(x=before.about))
+            self._answer(turn, before.answer, latest=False)
+        turn.extend(self._answered(setting, self._found(library, size, 2 * earlier)), branch=0)
+        return turn
+
+    def _answered(self, setting: Setting, lookup: lookups.Lookup) -> Example:
+        turn = self._searched(setting, lookup.about)
+        self._hear(turn, "browser.search", "analysis", lookup.found)
+        self._sample(turn, lookups.call("open", id=0))
+        self._hear(turn, "browser.open", "analysis", lookup.opened)
+        self._answer(turn, lookup.answer, latest=True)
+        return turn
+
+    def _found(self, library: lookups.Library, view_tokens: int, cursor: int) -> lookups.Lookup:
+        random = self._random
+        while True:
+            about = random.choice(library.phrases)
+            if about.casefold() in self._held_out:
+                continue
+            about = about.lower() if random.random() < 0.3 else about
+            if lookup := library.lookup(about, view_tokens, cursor):
+                return lookup
 
     def _said(self, setting: Setting, asked: str, answer: str, thought: str, keep_reasoning: bool) -> Example:
         turn = self._asked(asked)

@@ -17,6 +17,7 @@ from random import Random
 import arithmetic
 import extraction
 import functions
+import lookups
 import smalltalk
 from conversations import Writer
 
@@ -24,7 +25,7 @@ from harmony import load_encoding
 from harmony.agent import Agent, Limits, RunResult, ToolCalled
 from harmony.runtime.generation import SamplingParams
 from harmony.runtime.models import load_engine
-from harmony.tools import FunctionTool, Python
+from harmony.tools import Browser, FunctionTool, Python
 from harmony.tools.tool import Tool
 
 UNSEEN = (
@@ -98,6 +99,17 @@ def json_questions(random: Random, count: int) -> Iterator[Question]:
         yield Question("json", prompt, same_json(answer), instructions=extraction.section(schema))
 
 
+def documentation_questions(random: Random, python: Python, count: int) -> Iterator[Question]:
+    """Headings and terms of sections that no training question is about, and that a search leads to."""
+    library = lookups.real_library()
+    phrases = [phrase for phrase in lookups.held_out_phrases() if library.lookup(phrase, view_tokens=512)]
+    for about in random.sample(phrases, min(count, len(phrases))):
+        browser = Browser()
+        tools: list[Tool] = random.choice(([browser], [python, browser]))
+        prompt = random.choice(lookups.ASKED).format(x=about)
+        yield Question("documentation", prompt, cited(browser, about), tools)
+
+
 def spoken_questions(random: Random, python: Python, count: int) -> Iterator[Question]:
     """Small talk, what the model does not know, and sums without python."""
     words = Writer(load_encoding(), 0).words
@@ -134,6 +146,23 @@ def called_as(call: functions.FunctionCall, function: Recorded) -> Right:
     return lambda result, _: function.calls == [call.arguments] and result.text == call.answer
 
 
+def cited(browser: Browser, about: str) -> Right:
+    """Searched, opened, and cited lines of an opened page that hold the phrase."""
+
+    def right(result: RunResult, called: list[str]) -> bool:
+        texts = [
+            " ".join(page.lines[citation.lines[0] : citation.lines[1] + 1])
+            for citation in result.citations
+            for page in browser.pages
+            if citation.lines and page.url == citation.url
+        ]
+        return called == ["browser.search", "browser.open"] and any(
+            lookups.holds(text, about) for text in texts
+        )
+
+    return right
+
+
 def said(*answers: str) -> Right:
     return lambda result, called: not called and result.text in answers
 
@@ -148,20 +177,25 @@ def same_json(answer: str) -> Right:
     return right
 
 
-async def evaluate(args: argparse.Namespace) -> None:
-    random = Random(args.seed)
+def questions_of(random: Random, python: Python, count: int) -> list[Question]:
+    """So many of each kind, all of them before the first is asked."""
+    return [
+        *plain_sums(random, python, count),
+        *arithmetic_questions(random, python, count),
+        *function_questions(random, count),
+        *json_questions(random, count),
+        *spoken_questions(random, python, count),
+        *documentation_questions(random, python, count),
+    ]
+
+
+async def evaluate(
+    args: argparse.Namespace, random: Random, python: Python, questions: list[Question]
+) -> None:
     engine = load_engine(args.model)
     sampling = engine.default_sampling
     if args.temperature is not None:
         sampling = SamplingParams(temperature=args.temperature)
-    python = Python()
-    questions = [
-        *plain_sums(random, python, args.count),
-        *arithmetic_questions(random, python, args.count),
-        *function_questions(random, args.count),
-        *json_questions(random, args.count),
-        *spoken_questions(random, python, args.count),
-    ]
     scores: dict[str, list[bool]] = {}
     for question in questions:
         agent = Agent(
@@ -195,7 +229,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=20_261_123)
     parser.add_argument("--temperature", type=float, help="default: the checkpoint's own")
     parser.add_argument("--show-wrong", action="store_true", help="print what went wrong")
-    asyncio.run(evaluate(parser.parse_args()))
+    args = parser.parse_args()
+    random, python = Random(args.seed), Python()
+    asyncio.run(evaluate(args, random, python, questions_of(random, python, args.count)))
 
 
 if __name__ == "__main__":

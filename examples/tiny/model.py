@@ -5,6 +5,7 @@ are rounded as they will be stored (experts to MXFP4, embedding to float8_e4m3fn
 gradients, so that nothing is lost at export.
 """
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -59,9 +60,12 @@ class TinyModel(nn.Module):
         x = F.embedding(tokens, self.table())
         positions = positions_in(branches)
         turns = rotations(positions, self.config.head_dim)
-        masks = {window: hidden_keys(positions, branches, window) for window in (None, self.config.window)}
+        seen = {
+            window: seen_keys(hidden_keys(positions, branches, window))
+            for window in (None, self.config.window)
+        }
         for block in self.blocks:
-            x = block(x, turns, masks[block.attn.window])
+            x = block(x, turns, seen[block.attn.window])
         return self.norm(x)
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -87,8 +91,8 @@ class Block(nn.Module):
         self.attn = Attention(config, config.window if window else None)
         self.mlp = MixtureOfExperts(config)
 
-    def forward(self, x: Tensor, turns: tuple[Tensor, Tensor], hidden: Tensor) -> Tensor:
-        x = x + self.attn(x, turns, hidden)
+    def forward(self, x: Tensor, turns: tuple[Tensor, Tensor], seen: "list[Seen]") -> Tensor:
+        x = x + self.attn(x, turns, seen)
         return x + self.mlp(x)
 
 
@@ -102,7 +106,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, config.hidden_size)
         self.sinks = nn.Parameter(torch.zeros(config.heads))
 
-    def forward(self, x: Tensor, turns: tuple[Tensor, Tensor], hidden: Tensor) -> Tensor:
+    def forward(self, x: Tensor, turns: tuple[Tensor, Tensor], seen: "list[Seen]") -> Tensor:
         (batch, length, _), c = x.shape, self.config
         q, k, v = self.qkv(self.norm(x)).split(
             [c.heads * c.head_dim, c.kv_heads * c.head_dim, c.kv_heads * c.head_dim], dim=-1
@@ -111,11 +115,8 @@ class Attention(nn.Module):
         k = rotate(k.view(batch, length, c.kv_heads, c.head_dim), *turns).transpose(1, 2)
         v = v.view(batch, length, c.kv_heads, c.head_dim).transpose(1, 2)
         k, v = (t.repeat_interleave(c.heads // c.kv_heads, dim=1) for t in (k, v))
-        sinks = self.sinks.to(q.dtype).repeat(batch)
-        mask = torch.zeros_like(hidden, dtype=q.dtype).masked_fill_(hidden, -torch.inf)
-        mask = mask.repeat_interleave(c.heads, dim=0)
-        mixed = Attend.apply(*(t.flatten(0, 1) for t in (q, k, v)), sinks, mask)
-        return self.out(mixed.view(q.shape).transpose(1, 2).flatten(2))
+        mixed = Attend.apply(q, k, v, self.sinks.to(q.dtype), seen)
+        return self.out(mixed.transpose(1, 2).flatten(2))
 
 
 def positions_in(branches: Tensor) -> Tensor:
@@ -136,48 +137,71 @@ def hidden_keys(positions: Tensor, branches: Tensor, window: int | None) -> Tens
     return hidden if window is None else hidden | (positions[:, :, None] - positions[:, None, :] >= window)
 
 
-class Attend(torch.autograd.Function):
-    """Attention with sinks: q, k and v [N, T, D], sinks [N], mask [N, T, T] to add, to [N, T, D].
+@dataclass(frozen=True)
+class Seen:
+    """Queries of a conversation, the keys that any of them sees, and -inf in [Q, K] where one does not."""
 
-    A few matrices of scores at a time, so that they stay in a processor's cache; torch's fused kernel
+    conversation: int
+    queries: slice
+    keys: Tensor
+    mask: Tensor
+
+
+def seen_keys(hidden: Tensor, queries: int = 64) -> list[Seen]:
+    """What is computed of `hidden` [B, T, T]: so many queries at a time, with the keys that they see."""
+    found = []
+    for conversation, start in itertools.product(range(len(hidden)), range(0, hidden.shape[1], queries)):
+        rows = slice(start, min(start + queries, hidden.shape[1]))
+        block = hidden[conversation, rows]
+        keys = (~block.all(0)).nonzero()[:, 0]
+        mask = torch.zeros(len(block), len(keys), device=hidden.device)
+        found.append(Seen(conversation, rows, keys, mask.masked_fill_(block[:, keys], -torch.inf)))
+    return found
+
+
+class Attend(torch.autograd.Function):
+    """Attention with sinks: q, k and v [B, N, T, D], sinks [N], to [B, N, T, D].
+
+    Scores are computed where a query sees keys, and stay in a processor's cache; torch's fused kernel
     knows no sinks, and with them as one more key it took twice as long on a CPU.
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor, mask: Tensor) -> Tensor:
-        shares = q.new_empty(*q.shape[:2], k.shape[1])
-        at_sink = q.new_empty(q.shape[:2])
-        scaled = q * q.shape[-1] ** -0.5
-        for part in slices_in_cache(q):
-            scores = torch.baddbmm(mask[part], scaled[part], k[part].mT)
-            sink = sinks[part, None]
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, sinks: Tensor, seen: list[Seen]) -> Tensor:
+        mixed = torch.empty_like(q)
+        shares, at_sink = [], q.new_empty(q.shape[:3])
+        sink = sinks[:, None]
+        for part in seen:
+            at = part.conversation, slice(None), part.queries
+            mask = part.mask.to(q.dtype).expand(q.shape[1], -1, -1)
+            keys, values = (t[part.conversation][:, part.keys] for t in (k, v))
+            scores = torch.baddbmm(mask, q[at] * q.shape[-1] ** -0.5, keys.mT)
             highest = torch.maximum(scores.amax(-1), sink)
-            torch.exp(scores.sub_(highest[..., None]), out=shares[part])
+            share = scores.sub_(highest[..., None]).exp_()
             others = torch.exp(sink - highest)
-            total = shares[part].sum(-1) + others
-            shares[part].mul_(1 / total[..., None])
-            at_sink[part] = others / total
-        mixed = shares @ v
-        ctx.save_for_backward(q, k, v, shares, at_sink, mixed)
+            total = share.sum(-1) + others
+            share.mul_(1 / total[..., None])
+            at_sink[at] = others / total
+            mixed[at] = share @ values
+            shares.append(share)
+        ctx.seen, ctx.shares = seen, shares
+        ctx.save_for_backward(q, k, v, at_sink, mixed)
         return mixed
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, shares, at_sink, mixed = ctx.saved_tensors
+        q, k, v, at_sink, mixed = ctx.saved_tensors
         common = (grad * mixed).sum(-1)
-        to_q, to_k = torch.empty_like(q), torch.empty_like(k)
-        for part in slices_in_cache(q):
-            scores = torch.bmm(grad[part], v[part].mT).sub_(common[part, :, None]).mul_(shares[part])
-            torch.bmm(scores, k[part], out=to_q[part])
-            torch.bmm(scores.mT, q[part], out=to_k[part])
+        to_q, to_k, to_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
         scale = q.shape[-1] ** -0.5
-        return to_q.mul_(scale), to_k.mul_(scale), shares.mT @ grad, -(at_sink * common).sum(-1), None
-
-
-def slices_in_cache(q: Tensor, elements: int = 2**18) -> list[slice]:
-    """Slices of the first dimension of q [N, T, D] whose [T, T] scores have about so many elements."""
-    step = max(1, elements // q.shape[1] ** 2)
-    return [slice(start, start + step) for start in range(0, len(q), step)]
+        for part, share in zip(ctx.seen, ctx.shares, strict=True):
+            at = part.conversation, slice(None), part.queries
+            keys, values = (t[part.conversation][:, part.keys] for t in (k, v))
+            to_v[part.conversation].index_add_(1, part.keys, share.mT @ grad[at])
+            scores = (grad[at] @ values.mT).sub_(common[at][..., None]).mul_(share).mul_(scale)
+            to_q[at] = scores @ keys
+            to_k[part.conversation].index_add_(1, part.keys, scores.mT @ q[at])
+        return to_q, to_k, to_v, -(at_sink * common).sum((0, 2)), None
 
 
 class MixtureOfExperts(nn.Module):
@@ -202,36 +226,20 @@ class MixtureOfExperts(nn.Module):
         weights = best.float().softmax(dim=-1)
         load = F.one_hot(ids, count).float().mean(dim=(0, 1))
         self.balance = count * (load * scores.float().softmax(dim=-1).mean(dim=0)).sum()
-        rows, shares = by_expert(ids, weights, count)
         up, down = (mxfp4_rounded(w) if self.rounded else w for w in (self.up, self.down))
-        chosen = F.pad(tokens, (0, 0, 0, 1))[rows]
-        hidden = swiglu(batched_linear(chosen, up, self.up_bias))
-        mixed = batched_linear(hidden, down, self.down_bias) * shares[..., None]
-        summed = torch.zeros(len(tokens) + 1, x.shape[-1], device=x.device)
-        return summed.index_add(0, rows.flatten(), mixed.flatten(0, 1).float())[:-1].view_as(x)
-
-
-def by_expert(ids: Tensor, weights: Tensor, count: int, multiple: int = 64) -> tuple[Tensor, Tensor]:
-    """The rows of tokens that each expert computes and their weights, [count, capacity] each.
-
-    `ids` and `weights` are [N, active]. The capacity is that of the fullest expert, rounded up so that
-    few shapes occur; what is left of it holds row N with weight 0.
-    """
-    order = ids.flatten().argsort(stable=True)
-    load = torch.bincount(ids.flatten(), minlength=count)
-    capacity = -(-int(load.max()) // multiple) * multiple
-    expert = ids.flatten()[order]
-    slot = torch.arange(len(order), device=ids.device) - (load.cumsum(0) - load)[expert]
-    rows = ids.new_full((count, capacity), len(ids))
-    rows[expert, slot] = order // ids.shape[1]
-    shares = weights.new_zeros(count, capacity).index_put((expert, slot), weights.flatten()[order])
-    return rows, shares
-
-
-def batched_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """[E, N, in] by [E, out, in] and [E, out] to [E, N, out]."""
-    product = x @ weight.mT
-    return product + bias[:, None].to(product.dtype)
+        order = ids.flatten().argsort(stable=True)
+        rows = order // active
+        mixed = [
+            F.linear(swiglu(F.linear(chosen, *up)), *down)
+            for chosen, up, down in zip(
+                tokens[rows].split(torch.bincount(ids.flatten(), minlength=count).tolist()),
+                zip(up, self.up_bias, strict=True),
+                zip(down, self.down_bias, strict=True),
+                strict=True,
+            )
+        ]
+        weighted = torch.cat(mixed).float() * weights.flatten()[order][:, None]
+        return torch.zeros_like(tokens).index_add(0, rows, weighted).view_as(x)
 
 
 class RMSNorm(nn.Module):

@@ -7,9 +7,10 @@ import pytest
 import torch
 from conversations import Writer
 from export import export
-from model import Attend, TinyConfig, TinyModel, by_expert
+from model import Attend, TinyConfig, TinyModel, mxfp4_rounded, seen_keys, swiglu
 from muon import Muon, orthogonalized
-from train import learning_rate, loss_of, relate_spellings, seen_tokens
+from rows import relate_spellings, seen_tokens
+from train import learning_rate, loss_of
 
 from harmony import HarmonyEncoding, StreamableParser
 from harmony.agent import Agent
@@ -90,12 +91,15 @@ def test_only_sampled_tokens_count(small: TinyModel) -> None:
 def test_attention_is_softmax_with_a_sink() -> None:
     """Shares are those of softmax over the keys and the sink; the gradients are theirs too."""
     torch.manual_seed(3)
-    q, k, v = (torch.randn(3, 5, 4, dtype=torch.float64, requires_grad=True) for _ in range(3))
+    q, k, v = (torch.randn(2, 3, 7, 4, dtype=torch.float64, requires_grad=True) for _ in range(3))
     sinks = torch.randn(3, dtype=torch.float64, requires_grad=True)
-    mask = torch.full((3, 5, 5), -torch.inf, dtype=torch.float64).triu(1)
-    scores = torch.cat([q @ k.mT / 2 + mask, sinks.view(3, 1, 1).expand(3, 5, 1)], dim=-1)
-    assert torch.allclose(Attend.apply(q, k, v, sinks, mask), scores.softmax(-1)[..., :-1] @ v)
-    assert torch.autograd.gradcheck(Attend.apply, (q, k, v, sinks, mask))
+    hidden = torch.ones(2, 7, 7, dtype=torch.bool).triu(1)
+    hidden[1, 4:, 2] = True
+    masked = (q @ k.mT / 2).masked_fill(hidden[:, None], -torch.inf)
+    scores = torch.cat([masked, sinks.view(1, 3, 1, 1).expand(2, 3, 7, 1)], dim=-1)
+    seen = seen_keys(hidden, queries=3)
+    assert torch.allclose(Attend.apply(q, k, v, sinks, seen), scores.softmax(-1)[..., :-1] @ v)
+    assert torch.autograd.gradcheck(lambda *inputs: Attend.apply(*inputs, seen), (q, k, v, sinks))
 
 
 def test_branches_do_not_see_each_other(small: TinyModel) -> None:
@@ -111,14 +115,20 @@ def test_branches_do_not_see_each_other(small: TinyModel) -> None:
     assert torch.allclose(together[22:], second[12:], atol=1e-5)
 
 
-def test_every_token_goes_to_its_experts() -> None:
-    """Each choice has one slot at its expert, with its weight; other slots hold no token and weigh 0."""
+def test_every_token_goes_to_its_experts(small: TinyModel) -> None:
+    """A token's output is the weighted sum of its experts' outputs, each computed for it alone."""
     torch.manual_seed(4)
-    ids, weights = torch.rand(9, 4).topk(2).indices, torch.rand(9, 2)
-    rows, shares = by_expert(ids, weights, 4, multiple=4)
-    dense = torch.zeros(4, 10).scatter_add(1, rows, shares)
-    assert torch.equal(dense[:, :9].T, torch.zeros(9, 4).scatter(1, ids, weights))
-    assert dense[:, 9].max() == 0
+    mixture = small.blocks[0].mlp
+    x = torch.randn(1, 9, SHAPE["hidden_size"])
+    best, ids = mixture.router(mixture.norm(x[0])).topk(2)
+    up, down = mxfp4_rounded(mixture.up), mxfp4_rounded(mixture.down)
+    for token, (weights, experts) in enumerate(zip(best.softmax(-1), ids, strict=True)):
+        outputs = [
+            down[e] @ swiglu(up[e] @ mixture.norm(x[0, token]) + mixture.up_bias[e]) + mixture.down_bias[e]
+            for e in experts
+        ]
+        expected = sum(weight * output for weight, output in zip(weights, outputs, strict=True))
+        assert torch.allclose(mixture(x)[0, token], expected, atol=1e-5)
 
 
 def test_spellings_of_a_word_begin_related(encoding: HarmonyEncoding) -> None:

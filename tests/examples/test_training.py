@@ -84,7 +84,7 @@ def test_the_tiny_model_learns_the_same_tokens(encoding: HarmonyEncoding) -> Non
     writer = Writer(encoding, seed=6)
     config = TrainingConfig(header_order="sampled")
     for _ in range(50):
-        exchange = writer.write_exchange(512)
+        exchange = writer._lesson()
         messages = encoding.parse_messages_from_completion_tokens(exchange.tokens)
         example = encoding.render_training_example(Conversation.from_messages(messages), config)
         assert (example.tokens, example.mask) == (exchange.tokens, exchange.sampled)
