@@ -205,10 +205,13 @@ class Writer:
         random = self._random
         kind = random.random()
         setting = dataclasses.replace(self._setting(), effort=ReasoningEffort.MEDIUM)
-        if kind < 0.5:
-            asked, answer = copying.question(random, self._documented, random.randrange(3, 33))
-            return self._said(setting, asked, answer, "I can answer this directly.", keep_reasoning=True)
         if kind < 0.7:
+            if kind < 0.4:
+                asked, answer = copying.citing(random, random.randrange(4, 24))
+            else:
+                asked, answer = copying.question(random, self._documented, random.randrange(3, 33))
+            return self._said(setting, asked, answer, "I can answer this directly.", keep_reasoning=True)
+        if kind < 0.85:
             return self._searched(setting, self._about())
         return self._exchange(setting, keep_reasoning=True)
 
@@ -301,7 +304,7 @@ class Writer:
         """A lookup; before some, an earlier one, whose reasoning and pages are no longer in context."""
         random = self._random
         earlier = random.random() < 0.15
-        size = random.choice((128, 192, 256, 256, 384, 512))
+        size = random.choice((64, 64, 96, 128, 192, 256, 384, 512))
         turn = Example()
         if earlier:
             before = self._found(library, size, 0)

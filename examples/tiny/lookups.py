@@ -16,9 +16,10 @@ from importlib import import_module
 from pathlib import Path
 from random import Random
 
+from copying import cited_lines
+
 from harmony.tools import Browser
 from harmony.tools.browser import Local
-from harmony.tools.browser.page import Page
 
 ASKED = (
     "What does the documentation say about {x}?", "What does the documentation say about {x}?",
@@ -80,7 +81,7 @@ class Library:
     phrases: tuple[str, ...]
 
     def lookup(self, about: str, view_tokens: int, cursor: int = 0) -> Lookup | None:
-        """Search, open the first result, cite where it has the phrase; None where its view does not.
+        """Search, open the first result, cite where the view begins; None if the phrase is not there.
 
         `cursor` is that of the search: how many pages the conversation has displayed before.
         """
@@ -94,10 +95,11 @@ class Library:
         if not browser.pages[-1].links:
             return None
         opened = await browser.call("open", '{"id": 0}')
-        lines = cited_lines(browser.pages[-1], opened, about)
-        if lines is None:
+        page = browser.pages[-1]
+        first = int(opened.partition("viewing lines [")[2].partition(" ")[0])
+        if not holds(" ".join(page.lines[first : first + 6]), about):
             return None
-        return Lookup(about, found, opened, answer(browser.pages[-1].title, cursor + 1, *lines))
+        return Lookup(about, found, opened, answer(page.title, cursor + 1, first))
 
 
 def call(function: str, **arguments: str | int) -> str:
@@ -105,23 +107,9 @@ def call(function: str, **arguments: str | int) -> str:
     return f"<|channel|>analysis to=browser.{function} code<|message|>{json.dumps(arguments)}<|call|>"
 
 
-def answer(title: str, cursor: int, first: int, last: int) -> str:
-    """The last message of a lookup."""
-    lines = f"L{first}" if first == last else f"L{first}-L{last}"
-    return f"The documentation has it on the page {title}【{cursor}†{lines}】."
-
-
-def cited_lines(page: Page, opened: str, about: str) -> tuple[int, int] | None:
-    """The first and last line of the first place of the view that holds the phrase, in any case."""
-    viewed = re.search(r"\[(\d+) - (\d+)\]", opened.split("\n")[1])
-    assert viewed is not None
-    first, last = int(viewed[1]), int(viewed[2])
-    for line in range(first, last + 1):
-        if holds(page.lines[line], about):
-            return line, line
-        if line < last and holds(f"{page.lines[line]} {page.lines[line + 1]}", about):
-            return (line + 1, line + 1) if holds(page.lines[line + 1], about) else (line, line + 1)
-    return None
+def answer(title: str, cursor: int, first: int) -> str:
+    """The last message of a lookup, whose view begins at line `first`."""
+    return f"The documentation has it on the page {title}【{cursor}†{cited_lines(first)}】."
 
 
 def holds(text: str, about: str) -> bool:

@@ -32,7 +32,7 @@ ROUND_AFTER = 0.7
 WARMUP = 0.02
 LENGTHS = {"lessons": 256, "conversations": 512, "searches": 1024, "lookups": 2048}
 FIRST = {"lessons": 0.65, "conversations": 0.1, "searches": 0.2, "lookups": 0.05}
-THEN = {"lessons": 0.2, "conversations": 0.25, "searches": 0.3, "lookups": 0.25}
+THEN = {"lessons": 0.15, "conversations": 0.3, "searches": 0.15, "lookups": 0.4}
 """The shares of steps that each kind of example has during the lesson, and afterwards."""
 
 

@@ -15,7 +15,6 @@ from scripted import Scripted
 from harmony import HarmonyEncoding, ReasoningEffort
 from harmony.agent import Agent
 from harmony.tools import Browser
-from harmony.tools.browser.page import page_of
 
 
 @pytest.fixture(scope="module")
@@ -81,16 +80,6 @@ def test_invented_pages_have_the_form_of_real_ones(writer: Writer) -> None:
         title = lookup.opened.split("\n")[0].removeprefix("[3] ").rpartition(" (local")[0]
         assert lookup.answer.startswith(f"The documentation has it on the page {title}【3†L")
     next(libraries)
-
-
-def test_the_citation_covers_a_phrase_that_is_wrapped() -> None:
-    """A phrase over two lines is cited with both."""
-    page = page_of("local:///a.md", "A", ["The loss", "mask marks tokens.", "A loss mask."])
-    opened = page.display(0, 0, 3)
-    assert lookups.cited_lines(page, opened, "Loss mask") == (0, 1)
-    assert lookups.cited_lines(page, opened, "a loss") == (2, 2)
-    assert lookups.cited_lines(page, page.display(0, 1, 3), "loss mask") == (2, 2)
-    assert lookups.cited_lines(page, opened, "token") is None
 
 
 def test_sections_end_at_headings_outside_of_code() -> None:
