@@ -14,6 +14,7 @@ from scripted import Scripted
 
 from harmony import HarmonyEncoding, ReasoningEffort
 from harmony.agent import Agent
+from harmony.runtime.models import load_engine
 from harmony.tools import Browser
 
 
@@ -97,3 +98,15 @@ def test_copying_says_the_same_words_again() -> None:
         asked, answer = copying.question(random, ["one", "two", "three"], 6)
         kind, _, words = asked.partition(": ")
         assert (answer if kind == "Repeat" else ", ".join(json.loads(answer))) == words
+
+
+def test_the_bundled_model_finds_what_was_held_out(library: lookups.Library) -> None:
+    """Nine of ten phrases that no training question was about; eight, should the documentation change."""
+    phrases = [phrase for phrase in lookups.held_out_phrases() if library.lookup(phrase, view_tokens=512)]
+    engine, found = load_engine("tiny"), []
+    for about in Random(4).sample(phrases, 10):
+        browser = Browser()
+        result = Agent(engine, tools=[browser]).run_sync(f"What does the documentation say about {about}?")
+        called = [message.recipient for message in result.messages if message.recipient != "assistant"]
+        found.append(cited(browser, about)(result, [*filter(None, called)]))
+    assert sum(found) >= 8
