@@ -227,12 +227,11 @@ def test_a_dead_end_without_a_plan_fails_alone(fused: FusedTransformer, grammars
     assert [token.token for token in other.collect()] == expected
 
 
-def test_a_mask_is_made_while_the_device_reads(
-    fused: FusedTransformer, grammars: Grammars, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its step begins before; from the ninth sample on, before the token of the last one is known."""
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the device is told to read, and when the host waits for tokens."""
     events: list[str] = []
-    read, tokens, mask = DecodeStep.read, Drawn.tokens, Guide.mask
+    read, tokens = DecodeStep.read, Drawn.tokens
 
     def reads(self: DecodeStep, parts: Sequence[Part], *, drawn: bool = False) -> None:
         events.append("drawn" if drawn else "read")
@@ -242,14 +241,23 @@ def test_a_mask_is_made_while_the_device_reads(
         events.append("told")
         return tokens(self)
 
+    monkeypatch.setattr(DecodeStep, "read", reads)
+    monkeypatch.setattr(Drawn, "tokens", told)
+    return events
+
+
+def test_a_mask_is_made_while_the_device_reads(
+    fused: FusedTransformer, grammars: Grammars, monkeypatch: pytest.MonkeyPatch, events: list[str]
+) -> None:
+    """Its step begins before; from the ninth sample on, before the token of the last one is known."""
+    mask = Guide.mask
+
     def masks(self: Guide) -> Mask:
         events.append("mask")
         return mask(self)
 
     constraint = Constraint(grammars, "start: /[a-z]{12}/ <|end|>")
     guide = Guide(constraint, 90)
-    monkeypatch.setattr(DecodeStep, "read", reads)
-    monkeypatch.setattr(Drawn, "tokens", told)
     monkeypatch.setattr(Guide, "mask", masks)
     served(fused, Request(prompt(9), SamplingParams(seed=2), (256,), 90, constraint, guide))
     first = ["mask"]  # from the logits of the prompt
@@ -277,22 +285,9 @@ def test_draws_are_those_from_logits(model: Transformer, fused: FusedTransformer
 
 
 def test_a_step_begins_before_the_tokens_of_the_last_are_read(
-    fused: FusedTransformer, monkeypatch: pytest.MonkeyPatch
+    fused: FusedTransformer, events: list[str]
 ) -> None:
     """The device reads them where they were drawn; the last tokens of a request have nothing behind them."""
-    events: list[str] = []
-    read, tokens = DecodeStep.read, Drawn.tokens
-
-    def reads(self: DecodeStep, parts: Sequence[Part], *, drawn: bool = False) -> None:
-        events.append("drawn" if drawn else "read")
-        read(self, parts, drawn=drawn)
-
-    def told(self: Drawn) -> list[int]:
-        events.append("told")
-        return tokens(self)
-
-    monkeypatch.setattr(DecodeStep, "read", reads)
-    monkeypatch.setattr(Drawn, "tokens", told)
     served(fused, asked(5, 5), asked(9, 5))
     assert events == ["read", "drawn", "told", "drawn", "told", "drawn", "told", "told"]
 
