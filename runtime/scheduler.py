@@ -8,7 +8,7 @@ its own; it goes on later, from what the cache still has of it, with the same to
 
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -226,7 +226,7 @@ class Scheduler:
             return
         tokens = [token for part in parts.values() for token in part.tokens]
         alone = cpu.serves(self._model.unembedding) and cpu.computes_alone(len(tokens))
-        with torch_alone() if alone else nullcontext():
+        with torch_alone(alone):
             self._read_and_sample(parts, tokens)
 
     def _read_and_sample(self, parts: Mapping[Request, Part], tokens: Sequence[int]) -> None:

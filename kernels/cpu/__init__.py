@@ -47,7 +47,7 @@ def serves(x: Tensor) -> bool:
 
 def computes_alone(rows: int) -> bool:
     """Whether these kernels, and no threads of torch, compute a step of so many rows."""
-    return rows <= FEW_ROWS or level() != "avx512"
+    return level() != "torch" and (rows <= FEW_ROWS or level() != "avx512")
 
 
 def _runnable() -> list[Level]:

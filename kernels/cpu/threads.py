@@ -22,13 +22,13 @@ def threads() -> int:
 
 
 @contextmanager
-def torch_alone() -> Iterator[None]:
-    """Let torch compute in the calling thread by itself, while our pool has as many threads as before.
+def torch_alone(needed: bool = True) -> Iterator[None]:
+    """Let torch compute in the calling thread by itself, if needed, while our pool keeps its threads.
 
     Threads of OpenMP wait awake for milliseconds after an operation that they shared, on the cores that the
     pool's need. This changes nothing for other threads, as `torch.set_num_threads` would.
     """
-    if _POOL.threads is not None:
+    if not needed or _POOL.threads is not None:
         yield
         return
     before = _POOL.threads = torch.get_num_threads()

@@ -8,7 +8,6 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -51,16 +50,15 @@ class Session:
 
     def decode(self, tokens: int) -> None:
         """Go on with the most likely tokens."""
-        with torch_alone():
-            for _ in range(tokens):
-                self._read([int(self._logits.argmax())])
+        for _ in range(tokens):
+            self._read([self._likeliest])
 
     def _read(self, tokens: list[int]) -> None:
         assert self._sequence is not None
         assert self._sequence.extend(len(tokens))
         batch = Batch(self._cache, [Part(self._sequence, tokens, 1)])
-        with torch_alone() if computes_alone(len(tokens)) else nullcontext():
-            self._logits = self.model(torch.tensor(tokens), batch)
+        with torch_alone(computes_alone(len(tokens))):
+            self._likeliest = int(self.model(torch.tensor(tokens), batch).argmax())
         self._sequence.advance(tokens)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harmony.kernels import cpu
 from harmony.kernels.cpu import CHOICE, _runnable
 
 HERE = Path(__file__).parent
@@ -79,3 +80,9 @@ def test_compiled_code_is_kept(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = run("-c", program, XDG_CACHE_HOME=str(tmp_path / "file"))
     assert done.returncode == 0, done.stderr
+
+
+def test_torch_keeps_its_threads_where_it_is_all_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At its own level no step is computed by our threads, however few its rows."""
+    monkeypatch.setattr(cpu, "level", lambda: "torch")
+    assert not cpu.computes_alone(1)
