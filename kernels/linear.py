@@ -17,12 +17,12 @@ def linear(
         from harmony.kernels.triton.dense_matvec import dense
 
         return dense(x, weight, bias, residual=residual, dtype=(x if residual is None else residual).dtype)
-    if residual is not None:
-        return residual + linear(x, weight, bias)
-    if cpu.serves(x) and len(x) <= cpu.FEW_ROWS:
+    if cpu.serves(x) and len(x) <= cpu.FEW_ROWS and (residual is None or residual.dtype == x.dtype):
         from harmony.kernels.cpu.linear import linear as on_cpu
 
-        return on_cpu(x, weight, bias)
+        return on_cpu(x, weight, bias, residual)
+    if residual is not None:
+        return residual + linear(x, weight, bias)
     if cpu.serves(x) and cpu.computes_alone(len(x)):
         from harmony.kernels.cpu.linear_panels import linear as of_many
 

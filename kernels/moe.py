@@ -77,16 +77,12 @@ def route(x: Tensor, weight: Tensor, bias: Tensor, top_k: int) -> tuple[Tensor, 
     `weight` [E, H] and `bias` [E] are float32, and so is the computation. The weights are a softmax
     over the chosen experts alone, the best first.
     """
-    best, ids = torch.topk(_scores(x, weight, bias), top_k, dim=-1)
-    return best.softmax(-1), ids
-
-
-def _scores(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if cpu.serves(x) and cpu.computes_alone(len(x)):
-        from harmony.kernels.cpu.router import scores
+        from harmony.kernels.cpu.router import route as on_cpu
 
-        return scores(x, weight, bias)
-    return F.linear(x.float(), weight, bias)
+        return on_cpu(x, weight, bias, top_k)
+    best, ids = torch.topk(F.linear(x.float(), weight, bias), top_k, dim=-1)
+    return best.softmax(-1), ids
 
 
 def moe(
@@ -108,15 +104,15 @@ def moe(
         from harmony.kernels.triton.moe import moe as in_triton
 
         return in_triton(x, weights, ids, experts, residual)
-    if residual is not None:
-        return residual + moe(x, weights, ids, experts)
     if isinstance(experts, PackedExperts):
         chosen, ids = torch.unique(ids, return_inverse=True)
         experts = unpack_experts(experts, chosen)
-    if cpu.serves(x):
+    if cpu.serves(x) and (residual is None or residual.dtype == x.dtype):
         from harmony.kernels.cpu.moe import moe as on_cpu
 
-        return on_cpu(x, weights, ids, experts)
+        return on_cpu(x, weights, ids, experts, residual)
+    if residual is not None:
+        return residual + moe(x, weights, ids, experts)
     total = torch.zeros(x.shape, dtype=torch.float32, device=x.device)
     for expert in torch.unique(ids).tolist():
         rows, slots = torch.where(ids == expert)

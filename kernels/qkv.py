@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from harmony.kernels import triton
+from harmony.kernels import cpu, triton
 from harmony.kernels.linear import linear
 from harmony.kernels.rms_norm import rms_norm
 from harmony.kernels.rope import rotate
@@ -33,6 +33,10 @@ def qkv(
         from harmony.kernels.triton.qkv import qkv as in_triton
 
         return in_triton(x, norm, weight, bias, cos, sin, slots, keys, values, eps=eps)
+    if cpu.serves(x) and len(x) <= cpu.FEW_ROWS:
+        from harmony.kernels.cpu.qkv import qkv as on_cpu
+
+        return on_cpu(x, norm, weight, bias, cos, sin, slots, keys, values, eps=eps)
     _, kv_heads, page, dim = keys.shape
     products = linear(rms_norm(x, norm, eps).to(weight.dtype), weight, bias).view(len(x), -1, dim)
     q, k, v = torch.split(products, [products.shape[1] - 2 * kv_heads, kv_heads, kv_heads], dim=1)

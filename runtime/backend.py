@@ -21,6 +21,10 @@ def build(config: ModelConfig, state: State) -> Model:
         return FusedTransformer(config, state)
     if place.type == "cuda":
         warnings.warn(f"the model runs in plain torch, many times slower: {reason}", stacklevel=2)
+    if cpu.serves(state["norm.scale"]):
+        from harmony.runtime.on_cpu import CpuTransformer
+
+        return CpuTransformer(config, state)
     return Transformer(config, state)
 
 

@@ -1,6 +1,7 @@
 """Attention of queries over the cache: each key and value is read once for all heads of its group."""
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from harmony.kernels.cpu.compiling import kernel
 from harmony.kernels.cpu.exponential import exp
 from harmony.kernels.cpu.llvm import load_f32, load_i32, pointer_f32, store_f32
 from harmony.kernels.cpu.pool import pool
+from harmony.kernels.cpu.tape import empty
 from harmony.kernels.cpu.wide import LANES, add_product, load, load_bf16, splat, store
 
 
@@ -41,14 +43,13 @@ def decode_attention(
     assert keys.stride(-1) == 1
     assert keys.stride() == values.stride()
     _, kv_heads, page, _ = keys.shape
-    room = table.shape[1] * page if window is None else window
-    sums = torch.empty(n, heads, size)
+    found = empty(n, heads, size, dtype=queries.dtype)
     pool().run(
         _attention, n * kv_heads,
-        queries.float(), keys.data_ptr(), values.data_ptr(), table, lengths, sinks, sums,
-        kv_heads, heads // kv_heads, size, table.shape[1], page, *keys.stride()[:3], room,
+        queries.contiguous(), keys.data_ptr(), values.data_ptr(), table, lengths, sinks, found,
+        kv_heads, heads // kv_heads, size, table.shape[1], page, *keys.stride()[:3], window or 0,
     )  # fmt: skip
-    return sums.to(queries.dtype)
+    return found
 
 
 @njit(fastmath={"contract", "reassoc", "nsz"})
@@ -83,31 +84,39 @@ def _add(sums, row, weight, size):
 def _attention(arguments, first, last):
     """Item i: all heads that share key head i % kv_heads, of query i // kv_heads."""
     queries, keys, values, table = arguments[0], arguments[1], arguments[2], arguments[3]
-    lengths, sinks, sums, kv_heads = arguments[4], arguments[5], arguments[6], arguments[7]
+    lengths, sinks, found, kv_heads = arguments[4], arguments[5], arguments[6], arguments[7]
     group, size, width, page = arguments[8], arguments[9], arguments[10], arguments[11]
-    page_step, head_step, row_step, room = arguments[12], arguments[13], arguments[14], arguments[15]
-    kept = np.empty(group * room, np.float32)  # the weights of an item
+    page_step, head_step, row_step, window = arguments[12], arguments[13], arguments[14], arguments[15]
+    room: Any = np.int64(0)  # positions that a query of these sees
+    for query in range(first // kv_heads, (last - 1) // kv_heads + 1):
+        length = np.int64(load_i32(lengths + 4 * query))
+        room = max(room, min(length, window) if window else length)
+    kept = np.empty(group * (room + 2 * size), np.float32)  # of an item: its weights, queries and sums
     weights = np.int64(kept.ctypes.data)
+    floats, sums = weights + 4 * group * room, weights + 4 * group * (room + size)
     scale = np.float32(1 / math.sqrt(size))
     for item in range(first, last):
         query, kv_head = item // kv_heads, item % kv_heads
         pages, end = table + 4 * query * width, np.int64(load_i32(lengths + 4 * query))
         start = max(0, end - room)
-        head = query * kv_heads * group + kv_head * group
+        of_item = 2 * item * group * size
+        for index in range(group * size):
+            store_f32(floats + 4 * index, bfloat16.load(queries + of_item, index))
+            store_f32(sums + 4 * index, np.float32(0))
         for key in range(start, end):
             row = np.int64(load_i32(pages + 4 * (key // page))) * page_step + key % page * row_step
             at = keys + 2 * (row + kv_head * head_step)
-            for index in range(head, head + group):
-                logit = dot(at, queries + 4 * index * size, size)
-                store_f32(weights + 4 * ((index - head) * room + key - start), logit)
-        for index in range(head, head + group):
-            sink = load_f32(sinks + 4 * (kv_head * group + index - head))
-            _softmax(weights + 4 * (index - head) * room, end - start, sink, scale)
-            for column in range(size):
-                store_f32(sums + 4 * (index * size + column), np.float32(0))
+            for head in range(group):
+                logit = dot(at, floats + 4 * head * size, size)
+                store_f32(weights + 4 * (head * room + key - start), logit)
+        for head in range(group):
+            sink = load_f32(sinks + 4 * (kv_head * group + head))
+            _softmax(weights + 4 * head * room, end - start, sink, scale)
         for key in range(start, end):
             row = np.int64(load_i32(pages + 4 * (key // page))) * page_step + key % page * row_step
             at = values + 2 * (row + kv_head * head_step)
-            for index in range(head, head + group):
-                weight = load_f32(weights + 4 * ((index - head) * room + key - start))
-                _add(sums + 4 * index * size, at, weight, size)
+            for head in range(group):
+                weight = load_f32(weights + 4 * (head * room + key - start))
+                _add(sums + 4 * head * size, at, weight, size)
+        for index in range(group * size):
+            bfloat16.store(found + of_item, index, load_f32(sums + 4 * index))

@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-import torch
 from numba import carray, njit
 from torch import Tensor
 
@@ -11,11 +10,12 @@ from harmony.kernels.cpu import bfloat16
 from harmony.kernels.cpu.compiling import kernel
 from harmony.kernels.cpu.llvm import load_f32, pointer_f32, pointer_u16
 from harmony.kernels.cpu.pool import compute_rows, numbers
+from harmony.kernels.cpu.tape import empty
 
 
 def rms_norm(x: Tensor, scale: Tensor, eps: float) -> Tensor:
     """What `harmony.kernels.rms_norm.rms_norm` computes, on bfloat16 `x` and float32 `scale`."""
-    x, out = x.contiguous(), torch.empty(x.shape, dtype=x.dtype)
+    x, out = x.contiguous(), empty(*x.shape, dtype=x.dtype)
     width = x.shape[-1]
     compute_rows(_rms_norm, x.numel() // width, x, scale, numbers(eps), out, width)
     return out
@@ -23,7 +23,7 @@ def rms_norm(x: Tensor, scale: Tensor, eps: float) -> Tensor:
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """What `harmony.kernels.rope.rotate` computes, on bfloat16 `x` and float32 `cos` and `sin`."""
-    x, out = x.contiguous(), torch.empty(x.shape, dtype=x.dtype)
+    x, out = x.contiguous(), empty(*x.shape, dtype=x.dtype)
     compute_rows(_rotate, len(x), x, cos, sin, out, x.shape[1], x.shape[2] // 2)
     return out
 
@@ -48,7 +48,7 @@ def _rms_norm(arguments, first, last):
 
 
 @njit(fastmath={"contract"})
-def _turn(x, cos, sin, out, half):
+def turn(x, cos, sin, out, half):
     numbers, turned = carray(pointer_u16(x), 2 * half), carray(pointer_u16(out), 2 * half)
     cosines, sines = carray(pointer_f32(cos), half), carray(pointer_f32(sin), half)
     for index in range(half):
@@ -64,4 +64,4 @@ def _rotate(arguments, first, last):
     for token in range(first, last):
         angles = 4 * token * half
         for head in range(token * heads, (token + 1) * heads):
-            _turn(x + 4 * head * half, cos + angles, sin + angles, out + 4 * head * half, half)
+            turn(x + 4 * head * half, cos + angles, sin + angles, out + 4 * head * half, half)

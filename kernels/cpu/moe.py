@@ -1,19 +1,28 @@
 """Experts on their packed weights: row by row for a few tokens, in unpacked tiles for many."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numba import njit
+from numba import carray, njit
 from torch import Tensor
 
 from harmony.kernels.cpu import FEW_ROWS, bfloat16, level
 from harmony.kernels.cpu.activation import swiglu
-from harmony.kernels.cpu.compiling import compiled, kernel
-from harmony.kernels.cpu.llvm import load_f32, load_i64, load_u16, store_f32, store_i64
+from harmony.kernels.cpu.compiling import kernel
+from harmony.kernels.cpu.llvm import (
+    load_f32,
+    load_i64,
+    load_u16,
+    pointer_f32,
+    pointer_u16,
+    store_f32,
+    store_i64,
+)
 from harmony.kernels.cpu.mxfp4 import SIZE, TABLE, dot, dot_two, padded, put, stored, unpack
-from harmony.kernels.cpu.pool import compute, numbers, pool
+from harmony.kernels.cpu.pool import compute, compute_rows, numbers, pool
+from harmony.kernels.cpu.tape import empty
 from harmony.kernels.moe import Experts
 from harmony.kernels.swiglu import swiglu as swiglu_of_all
 
@@ -21,50 +30,75 @@ FEW = 4  # tokens of one expert, on average, up to which rows are multiplied wit
 TILE = 256  # unpacked rows: 1.5 MB at a width of 2880
 
 
-def moe(x: Tensor, weights: Tensor, ids: Tensor, experts: Experts) -> Tensor:
+@dataclass(frozen=True, slots=True, eq=False)
+class Groups:
+    """The choices of rows for experts, by expert: all int64, and what `_group` fills.
+
+    `places` [choices] are the places of the choices, `rows` [choices] the row that made the choice at each
+    place. The places before ends[i] and the last are those of expert chosen[i], both [experts]; `count` [3]
+    are how many experts are chosen, and this times the outputs of the first and of the second matrix.
+    """
+
+    places: Tensor
+    rows: Tensor
+    chosen: Tensor
+    ends: Tensor
+    count: Tensor
+
+
+def grouped(ids: Tensor, experts: Experts) -> Groups:
+    """Group `ids` [n, top_k]."""
+    (total, _, width), hidden = experts.down_blocks.shape[:3], experts.down_blocks.shape[1]
+    places, rows = (empty(ids.numel(), dtype=torch.int64) for _ in range(2))
+    chosen, ends = (empty(total, dtype=torch.int64) for _ in range(2))
+    count = empty(3, dtype=torch.int64)
+    sizes = ids.numel(), ids.shape[1], total, 32 * width, hidden
+    compute(_group, 1, ids.contiguous(), places, rows, chosen, ends, count, *sizes)
+    return Groups(places, rows, chosen, ends, count)
+
+
+def moe(x: Tensor, weights: Tensor, ids: Tensor, experts: Experts, residual: Tensor | None = None) -> Tensor:
     """What `harmony.kernels.moe.moe` computes, on bfloat16 `x` [n, H]."""
-    n, top_k = ids.shape
-    places, rows = torch.empty(2, n * top_k, dtype=torch.int64)
-    chosen, ends = torch.empty(2, len(experts.up_blocks), dtype=torch.int64)
-    lists = [tensor.data_ptr() for tensor in (places, rows, chosen, ends)]
-    found = _group(ids.contiguous().data_ptr(), n * top_k, top_k, len(chosen), *lists)
-    way = _row_by_row if n <= FEW_ROWS or n * top_k <= FEW * found else _many()
-    outputs, mixed = way(x, rows, chosen[:found], ends[:found], experts), torch.empty_like(x)
-    pool().run(_mix, n, outputs, places, weights.contiguous(), mixed, top_k, x.shape[1])
+    (n, top_k), groups = ids.shape, grouped(ids, experts)
+    if n <= FEW_ROWS or n * top_k <= FEW * int(groups.count[0]):
+        outputs = _row_by_row(x, groups, experts)
+    elif level() == "avx512":
+        outputs = _in_tiles(x, groups, experts)
+    else:
+        from harmony.kernels.cpu.moe_panels import in_panels
+
+        outputs = in_panels(x, groups, experts)
+    mixed, added = empty(*x.shape, dtype=x.dtype), 0 if residual is None else residual
+    compute_rows(
+        _mix, n, outputs, groups.places, weights.contiguous(), added, mixed, top_k, x.shape[1]
+    )  # fmt: skip
     return mixed
 
 
-def _many() -> Callable[[Tensor, Tensor, Tensor, Tensor, Experts], Tensor]:
-    """What multiplies many tokens: torch where it has instructions for bfloat16."""
-    if level() == "avx512":
-        return _in_tiles
-    from harmony.kernels.cpu.moe_panels import in_panels
-
-    return in_panels
-
-
-def _row_by_row(x: Tensor, rows: Tensor, chosen: Tensor, ends: Tensor, experts: Experts) -> Tensor:
-    """The outputs float32 [m, H] of m rows of `x`; those before ends[i] and the last are of chosen[i]."""
+def _row_by_row(x: Tensor, groups: Groups, experts: Experts) -> Tensor:
+    """The outputs float32 [choices, H] of the experts, in the order of their places."""
     hidden, width = x.shape[1], experts.down_blocks.shape[2] * 32
-    vectors, activated = stored(len(x), hidden), stored(len(rows), width)
-    outputs = torch.empty(len(rows), hidden)
+    vectors, activated = stored(len(x), hidden), stored(len(groups.rows), width)
+    outputs = empty(len(groups.rows), hidden)
     shape = numbers(experts.alpha, experts.limit)
     compute(_store, len(x), x, vectors, hidden, padded(hidden))
     pool().run(
-        _up, len(chosen) * width,
-        experts.up_blocks, experts.up_scales, experts.up_bias.to(x.dtype), TABLE, chosen, ends, rows,
-        vectors, activated, shape, hidden, width, padded(hidden), padded(width),
+        _up, groups.count[1:2],
+        experts.up_blocks, experts.up_scales, experts.up_bias.to(x.dtype), TABLE, groups.chosen, groups.ends,
+        groups.rows, vectors, activated, shape, hidden, width, padded(hidden), padded(width),
     )  # fmt: skip
     pool().run(
-        _down, len(chosen) * hidden,
-        experts.down_blocks, experts.down_scales, experts.down_bias.to(x.dtype), TABLE, chosen, ends,
-        activated, outputs, width, hidden, padded(width),
+        _down, groups.count[2:3],
+        experts.down_blocks, experts.down_scales, experts.down_bias.to(x.dtype), TABLE, groups.chosen,
+        groups.ends, activated, outputs, width, hidden, padded(width),
     )  # fmt: skip
     return outputs
 
 
-def _in_tiles(x: Tensor, rows: Tensor, chosen: Tensor, ends: Tensor, experts: Experts) -> Tensor:
-    """The same, by matrix products in bfloat16 with some rows of an expert at a time."""
+def _in_tiles(x: Tensor, groups: Groups, experts: Experts) -> Tensor:
+    """The same, by torch's matrix products in bfloat16 with some rows of an expert at a time."""
+    found, rows = int(groups.count[0]), groups.rows
+    chosen, ends = groups.chosen[:found], groups.ends[:found]
     outputs = torch.empty(len(rows), x.shape[1])
     first = 0
     for expert, end in zip(chosen.tolist(), ends.tolist(), strict=True):
@@ -90,12 +124,11 @@ def _product(x: Tensor, blocks: Tensor, scales: Tensor) -> Tensor:
     return result
 
 
-@compiled("int64(int64, int64, int64, int64, int64, int64, int64, int64)")
-def _group(ids, choices, top_k, experts, places, rows, chosen, ends):
-    """List the choices by expert: the place of each, the row that made it, and where each chosen one's end.
-
-    Gives how many experts are chosen.
-    """
+@kernel
+def _group(arguments, first, last):
+    ids, places, rows, chosen, ends = arguments[0], arguments[1], arguments[2], arguments[3], arguments[4]
+    count, choices, top_k, experts = arguments[5], arguments[6], arguments[7], arguments[8]
+    width, hidden = arguments[9], arguments[10]
     found, place = 0, 0
     for expert in range(experts):
         start = place
@@ -108,31 +141,66 @@ def _group(ids, choices, top_k, experts, places, rows, chosen, ends):
             store_i64(chosen + 8 * found, expert)
             store_i64(ends + 8 * found, place)
             found += 1
-    return found
+    store_i64(count, found)
+    store_i64(count + 8, found * width)
+    store_i64(count + 16, found * hidden)
+
+
+@njit(inline="always")
+def _scale(total, weight):
+    for index in range(len(total)):
+        total[index] *= weight
+
+
+@njit(inline="always")
+def _add(total, weight, other):
+    for index in range(len(total)):
+        total[index] += weight * other[index]
+
+
+@njit(inline="always")
+def _round(rounded, total):
+    for index in range(len(total)):
+        rounded[index] = bfloat16.rounded(total[index])
+
+
+@njit(inline="always")
+def _round_to(rounded, total, residual):
+    """The rounded total and what it is added to, rounded again."""
+    for index in range(len(total)):
+        value = bfloat16.value(bfloat16.rounded(total[index]))
+        rounded[index] = bfloat16.rounded(value + bfloat16.value(residual[index]))
 
 
 @kernel
 def _mix(arguments, first, last):
-    """Item i: the sum of row i's choices by their weights, in their order."""
-    outputs, places, weights, mixed = arguments[0], arguments[1], arguments[2], arguments[3]
-    top_k, hidden = arguments[4], arguments[5]
+    """Item i: the sum of row i's choices by their weights, in their order, which overwrites the first."""
+    outputs, places, weights, residual = arguments[0], arguments[1], arguments[2], arguments[3]
+    mixed, top_k, hidden = arguments[4], arguments[5], arguments[6]
     for row in range(first, last):
-        for column in range(hidden):
-            total = np.float32(0)
-            for choice in range(row * top_k, (row + 1) * top_k):
-                place = load_i64(places + 8 * choice)
-                total += load_f32(weights + 4 * choice) * load_f32(outputs + 4 * (place * hidden + column))
-            bfloat16.store(mixed, row * hidden + column, total)
+        of_row, at = row * top_k, 2 * row * hidden
+        total = carray(pointer_f32(outputs + 4 * load_i64(places + 8 * of_row) * hidden), hidden)
+        _scale(total, load_f32(weights + 4 * of_row))
+        for choice in range(of_row + 1, of_row + top_k):
+            other = carray(pointer_f32(outputs + 4 * load_i64(places + 8 * choice) * hidden), hidden)
+            _add(total, load_f32(weights + 4 * choice), other)
+        rounded = carray(pointer_u16(mixed + at), hidden)
+        if residual:
+            _round_to(rounded, total, carray(pointer_u16(residual + at), hidden))
+        else:
+            _round(rounded, total)
 
 
 @kernel
 def _store(arguments, first, last):
-    """Rows of bfloat16 as stored vectors."""
+    """Rows of bfloat16 as stored vectors, with zeros behind them."""
     x, vectors, columns, width = arguments[0], arguments[1], arguments[2], arguments[3]
     for row in range(first, last):
+        vector = vectors + SIZE * row * width
         for column in range(columns):
-            bits = load_u16(x + 2 * (row * columns + column))
-            put(vectors + SIZE * row * width, column, bits)
+            put(vector, column, load_u16(x + 2 * (row * columns + column)))
+        for column in range(columns, width):
+            put(vector, column, np.uint16(0))
 
 
 @njit(inline="always")
@@ -143,7 +211,10 @@ def _activated(gate, up, bias, row, alpha, limit):
 
 @kernel
 def _up(arguments, first, last):
-    """Item i: the activation i % width of the rows of expert i // width, two of them at a time."""
+    """Item i: the activation i % width of the rows of expert i // width, two of them at a time.
+
+    The last one of a row puts zeros behind it.
+    """
     blocks, scales, bias, table = arguments[0], arguments[1], arguments[2], arguments[3]
     chosen, ends, rows = arguments[4], arguments[5], arguments[6]
     vectors, activated, shape = arguments[7], arguments[8], arguments[9]
@@ -156,6 +227,10 @@ def _up(arguments, first, last):
         gates, ups = blocks + row * (hidden // 2), blocks + (row + 1) * (hidden // 2)
         gate_scales, up_scales = scales + row * (hidden // 32), scales + (row + 1) * (hidden // 32)
         slot, end = load_i64(ends + 8 * (group - 1)) if group else 0, load_i64(ends + 8 * group)
+        if column == width - 1:
+            for place in range(slot, end):
+                for behind in range(width, width_padded):
+                    put(activated + step * place, behind, np.uint16(0))
         while slot + 1 < end:
             one, other = (
                 vectors + size * load_i64(rows + 8 * slot),

@@ -7,6 +7,7 @@ from harmony.kernels.cpu import bfloat16
 from harmony.kernels.cpu.activation import swiglu
 from harmony.kernels.cpu.compiling import kernel
 from harmony.kernels.cpu.llvm import load_f32, load_i64, store_f32
+from harmony.kernels.cpu.moe import Groups
 from harmony.kernels.cpu.mxfp4 import TABLE
 from harmony.kernels.cpu.panels import BLOCK, MOST, multiply_mxfp4, panels_of, sums, sums_of, tiles
 from harmony.kernels.cpu.plain import place
@@ -15,8 +16,10 @@ from harmony.kernels.cpu.wide import LANES
 from harmony.kernels.moe import Experts
 
 
-def in_panels(x: Tensor, rows: Tensor, chosen: Tensor, ends: Tensor, experts: Experts) -> Tensor:
-    """The outputs float32 [m, H] of m rows of `x`; those before ends[i] and the last are of chosen[i]."""
+def in_panels(x: Tensor, groups: Groups, experts: Experts) -> Tensor:
+    """The outputs float32 [choices, H] of the experts, in the order of their places."""
+    found, rows = int(groups.count[0]), groups.rows
+    chosen, ends = groups.chosen[:found], groups.ends[:found]
     hidden, width = x.shape[1], experts.down_blocks.shape[2] * 32
     counts = ends.diff(prepend=ends.new_zeros(1))
     filled = (counts + LANES - 1) // LANES

@@ -21,6 +21,7 @@ from harmony.kernels.cpu.llvm import (
     x86_look_up,
 )
 from harmony.kernels.cpu.pool import pool
+from harmony.kernels.cpu.tape import empty
 from harmony.kernels.mxfp4 import MAGNITUDES, SCALE_BIAS
 
 LEVEL: ModuleType = {"avx512": avx512, "avx512f": avx512f, "avx2": avx2}.get(level(), plain)
@@ -45,8 +46,8 @@ def padded(width: int) -> int:
 
 
 def stored(rows: int, width: int) -> Tensor:
-    """Room for vectors as `dot` reads and `put` writes them, [rows, padded(width)]; the tail is zero."""
-    return torch.zeros(rows, padded(width), dtype=LEVEL.ELEMENT)
+    """Room for vectors as `dot` reads and `put` writes them, [rows, padded(width)]; the tail must be zero."""
+    return empty(rows, padded(width), dtype=LEVEL.ELEMENT)
 
 
 def unpack(blocks: Tensor, scales: Tensor, out: Tensor) -> None:

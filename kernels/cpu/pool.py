@@ -12,7 +12,8 @@ from torch import Tensor
 
 from harmony.kernels.cpu import FEW_ROWS
 from harmony.kernels.cpu.compiling import compiled
-from harmony.kernels.cpu.llvm import atomic_add, atomic_load, atomic_swap, call
+from harmony.kernels.cpu.llvm import atomic_add, atomic_load, atomic_swap, call, load_i64
+from harmony.kernels.cpu.tape import HEAD, Program, Step, tape
 from harmony.kernels.cpu.threads import threads
 
 # The words that the threads share, each in a cache line of its own. NEXT and COUNT hold the number of the
@@ -46,13 +47,19 @@ class Pool:
         for number in range(threads - 1):
             Thread(target=self._serve, name=f"harmony-kernel-{number}", daemon=True).start()
 
-    def run(self, kernel: int, items: int, *arguments: Tensor | int) -> None:
+    def run(self, kernel: int, items: Tensor | int, *arguments: Tensor | int) -> None:
         """Compute all `items` of the kernel at this address."""
+        if (recorded := tape()) is not None:
+            recorded.add(Step(kernel, items, arguments, shared=True))
+            return
         given = _words(arguments)
-        threads = self._threads
-        chunk = max(1, min(64, items // (16 * threads))) if threads > 1 else max(1, items)
         with self._turns:
-            _run(self._words, kernel, _address(given), items, chunk)
+            _run(self._words, kernel, _address(given), int(items), self._threads)
+
+    def play(self, program: Program) -> None:
+        """Compute what was recorded."""
+        with self._turns:
+            _play(self._words, program.address, program.count, self._threads)
 
     def _serve(self) -> None:
         while True:
@@ -61,6 +68,9 @@ class Pool:
 
 def compute(kernel: int, items: int, *arguments: Tensor | int) -> None:
     """Compute all `items` in this thread: for kernels that take less time than handing them out."""
+    if (recorded := tape()) is not None:
+        recorded.add(Step(kernel, items, arguments, shared=False))
+        return
     given = _words(arguments)
     _call(kernel, _address(given), items)
 
@@ -120,9 +130,10 @@ def _take_part(words):
         atomic_add(words + 8 * DONE, 1)
 
 
-@compiled("void(int64, int64, int64, int64, int64)")
-def _run(words, kernel, arguments, items, chunk):
+@njit(inline="always")
+def _turn(words, kernel, arguments, items, threads):
     """Begin a turn, wake who sleeps, take part, and wait for the chunks that others still compute."""
+    chunk = max(1, min(64, items // (16 * threads))) if threads > 1 else max(1, items)
     turn = ((atomic_load(words + 8 * NEXT) >> 32) + 1) << 32
     chunks = (items + chunk - 1) // chunk
     atomic_swap(words + 8 * KERNEL, kernel)
@@ -138,6 +149,22 @@ def _run(words, kernel, arguments, items, chunk):
     _take_part(words)
     while atomic_load(words + 8 * DONE) < chunks:
         sched_yield()
+
+
+@compiled("void(int64, int64, int64, int64, int64)")
+def _run(words, kernel, arguments, items, threads):
+    _turn(words, kernel, arguments, items, threads)
+
+
+@compiled("void(int64, int64, int64, int64)")
+def _play(words, program, count, threads):
+    for number in range(count):
+        step = program + 8 * HEAD * number
+        kernel, items, arguments = load_i64(step), load_i64(load_i64(step + 8)), load_i64(step + 16)
+        if load_i64(step + 24):
+            _turn(words, kernel, arguments, items, threads)
+        else:
+            call(kernel, arguments, 0, items)
 
 
 @compiled("void(int64)")

@@ -16,13 +16,13 @@ import torch.nn.functional as F
 
 from harmony.kernels.cpu import computes_alone, level
 from harmony.kernels.cpu.threads import torch_alone
+from harmony.runtime.backend import build
 from harmony.runtime.bench.roofline import linear_flops, weight_bytes
 from harmony.runtime.bench.together import engine_lines
 from harmony.runtime.checkpoint import Checkpoint
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.llama_cpp import LlamaCpp
 from harmony.runtime.memory import STEP_TOKENS
-from harmony.runtime.model import Transformer
 from harmony.runtime.paged import Batch, PagedCache, Part
 from harmony.runtime.pages import pages_of
 
@@ -36,7 +36,7 @@ class Session:
 
     def __init__(self, folder: Path, context: int) -> None:
         checkpoint = Checkpoint.open(folder)
-        self.model = Transformer(checkpoint.config, checkpoint.load(device=CPU, dtype=torch.bfloat16))
+        self.model = build(checkpoint.config, checkpoint.load(device=CPU, dtype=torch.bfloat16))
         pages = pages_of(context + 1)
         self._cache = PagedCache(checkpoint.config, pages, pages, dtype=torch.bfloat16, device=CPU)
 

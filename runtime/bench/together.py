@@ -10,12 +10,12 @@ from harmony.runtime.bench.timing import decode_rate, random_prompts, read
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.engine import Engine
 from harmony.runtime.generation import SamplingParams
-from harmony.runtime.model import Transformer
+from harmony.runtime.backend import Model
 
 PROMPT, NEW = 32, 200  # tokens before those that are decoded together, and of a turn
 
 
-def engine_lines(model: Transformer, config: ModelConfig, options: argparse.Namespace) -> Iterator[str]:
+def engine_lines(model: Model, config: ModelConfig, options: argparse.Namespace) -> Iterator[str]:
     """The lines that --together and --history ask for."""
     engine = Engine(
         model,

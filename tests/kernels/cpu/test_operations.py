@@ -19,7 +19,7 @@ from harmony.kernels.cpu.linear import linear
 from harmony.kernels.cpu.llvm import load_f32, store_f32
 from harmony.kernels.cpu.moe import moe as moe_on_cpu
 from harmony.kernels.cpu.pool import compute
-from harmony.kernels.cpu.router import scores
+from harmony.kernels.cpu.router import route as route_on_cpu
 from harmony.kernels.linear import linear as linear_of_any
 from harmony.kernels.moe import Experts, moe, route
 from harmony.kernels.mxfp4 import dequantize
@@ -84,16 +84,22 @@ def _exp(arguments, first, last):
 
 @pytest.mark.parametrize("n", [1, 8])
 def test_router(n: int) -> None:
-    """The best four of 128 experts are those of float64, and a row's scores do not depend on the others."""
+    """The best four of 128 experts are those of float64, and a row's do not depend on the others."""
     x, weight, bias = torch.randn(n, 2880).bfloat16(), torch.randn(128, 2880), torch.randn(128)
     wanted = x.double() @ weight.double().T + bias
-    found = scores(x, weight, bias)
-    assert torch.allclose(found.double(), wanted, rtol=1e-5, atol=1e-4)
-    assert torch.equal(scores(x[-1:], weight, bias), found[-1:])
     best, ids = wanted.topk(4)
     weights, chosen = route(x, weight, bias, 4)
     assert torch.equal(chosen, ids)
     assert torch.allclose(weights.double(), best.softmax(-1), atol=1e-4)
+    for alone, together in zip(route_on_cpu(x[-1:], weight, bias, 4), (weights, chosen), strict=True):
+        assert torch.equal(alone, together[-1:])
+
+
+def test_the_first_of_equal_experts_is_chosen() -> None:
+    """As many as are asked for, and each once, even if all are equal."""
+    weights, ids = route_on_cpu(torch.zeros(2, 8).bfloat16(), torch.zeros(5, 8), torch.zeros(5), 3)
+    assert ids.tolist() == [[0, 1, 2]] * 2
+    assert torch.allclose(weights, torch.full((2, 3), 1 / 3))
 
 
 def test_experts_give_a_row_the_same_bits_in_any_company() -> None:

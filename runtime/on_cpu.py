@@ -1,0 +1,105 @@
+"""The gpt-oss model on a CPU: a few rows are read by kernels that Python lists once and calls no more.
+
+A step of more rows is computed as `harmony.runtime.model` says.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from harmony.kernels import cpu
+from harmony.kernels.cpu.pool import pool
+from harmony.kernels.cpu.tape import recording
+from harmony.kernels.linear import linear
+from harmony.kernels.moe import moe
+from harmony.kernels.qkv import qkv
+from harmony.kernels.router import route
+from harmony.kernels.unembedding import unembed
+from harmony.runtime.cache import KVCache
+from harmony.runtime.model import Transformer
+from harmony.runtime.paged import Batch, PagedLayer, Part
+from harmony.runtime.pages import PAGE
+from harmony.runtime.rows import Places
+
+
+class CpuTransformer(Transformer):
+    """The whole model in bfloat16; used in one thread."""
+
+    _layers: Sequence[PagedLayer] = ()
+
+    @torch.inference_mode()
+    def __call__(self, tokens: Tensor, cache: KVCache | Batch, *, all_positions: bool = False) -> Tensor:
+        if all_positions or isinstance(cache, KVCache) or len(tokens) > cpu.FEW_ROWS:
+            return super().__call__(tokens, cache, all_positions=all_positions)
+        x = self._step(cache).read(tokens, cache)[cache.wanted]
+        return unembed(x, self.norm, self.unembedding, eps=self.config.rms_norm_eps)
+
+    def _step(self, batch: Batch) -> "FewRows":
+        """The step for so many rows and, up to the next power of two, pages; of the last cache alone."""
+        if batch.pages is not self._layers:
+            self._layers = batch.pages
+            self._steps: dict[tuple[int, int], FewRows] = {}
+        rows = sum(len(part.tokens) for part in batch.parts)
+        most = max(len(part.sequence.full) for part in batch.parts)
+        size = rows, 1 << (most - 1).bit_length()
+        if size not in self._steps:
+            self._steps[size] = FewRows(self, batch.pages, *size)
+        return self._steps[size]
+
+
+class FewRows:
+    """A step of `rows` tokens, whose sequences have up to `width` pages.
+
+    Its input lies in tensors that stay where they are.
+    """
+
+    def __init__(self, model: CpuTransformer, layers: Sequence[PagedLayer], rows: int, width: int) -> None:
+        config, self._model = model.config, model
+        self._x = torch.empty(rows, config.hidden_size, dtype=model.dtype)
+        self._cos, self._sin = torch.empty(2, rows, config.head_dim // 2)
+        lengths = torch.zeros(rows, dtype=torch.int32)
+        self._full, self._sliding = (
+            Places(torch.zeros_like(lengths), torch.zeros(rows, width, dtype=torch.int32), lengths)
+            for _ in range(2)
+        )
+        self._tabled: list[tuple[object, ...]] = []
+        with recording() as tape:
+            x = self._x
+            for (attend, mix), layer in zip(model.blocks, layers, strict=True):
+                places = self._full if layer.window is None else self._sliding
+                pools = places.slots, layer.keys, layer.values
+                weight, bias = attend.qkv_weight, attend.qkv_bias
+                q = qkv(x, attend.norm, weight, bias, self._cos, self._sin, *pools, eps=attend.eps)
+                found = places.attend(q, layer, attend.sinks).flatten(1)
+                x = linear(found, attend.out_weight, attend.out_bias, residual=x)
+                weight, bias = mix.gate_weight, mix.gate_bias
+                t, weights, ids = route(x, mix.norm, weight, bias, mix.top_k, eps=mix.eps)
+                x = moe(t, weights, ids, mix.experts, residual=x)
+        self._program = tape.program(x)
+
+    def read(self, tokens: Tensor, batch: Batch) -> Tensor:
+        """The last hidden states [rows, H], which the next call overwrites."""
+        model, positions = self._model, batch.extend(len(tokens))
+        self._x.copy_(F.embedding(tokens, model.embedding))
+        for place, turned in zip((self._cos, self._sin), model.rotation(positions), strict=True):
+            place.copy_(turned)
+        self._place(batch.parts, positions.tolist())
+        pool().play(self._program)
+        return self._program.result
+
+    def _place(self, parts: Sequence[Part], positions: Sequence[int]) -> None:
+        owners = [part.sequence for part in parts for _ in part.tokens]
+        self._full.lengths.copy_(torch.tensor(positions) + 1)
+        tabled = [(owner, len(owner.full), *owner.full[-2:]) for owner in owners]
+        for places, tables in (
+            (self._full, [owner.full for owner in owners]),
+            (self._sliding, [owner.sliding for owner in owners]),
+        ):
+            rows = zip(tables, positions, strict=True)
+            places.slots.copy_(torch.tensor([table[at // PAGE] * PAGE + at % PAGE for table, at in rows]))
+            if tabled != self._tabled:  # pages change only where one is full
+                for row, table in enumerate(tables):
+                    places.table[row, : len(table)] = torch.tensor(table)
+        self._tabled = tabled
