@@ -37,26 +37,65 @@ def dot(row, vector, columns):
 @njit(inline="always")
 def dot_four(row, vectors, columns):
     """The same for four vectors that lie one behind the other."""
-    a, b = vectors, vectors + 4 * columns
-    c, d = b + 4 * columns, b + 8 * columns
-    even_a, even_b, even_c, even_d = zero(), zero(), zero(), zero()
-    odd_a, odd_b, odd_c, odd_d = zero(), zero(), zero(), zero()
+    at = _each(vectors, columns)
+    even, odd = _zeros(), _zeros()
     for pair in range(columns // (2 * LANES)):
-        at, x = row + 4 * LANES * pair, 8 * LANES * pair
-        prefetch(at + AHEAD)
-        weights = load_bf16(at)
-        even_a = add_product(even_a, weights, load(a + x))
-        even_b = add_product(even_b, weights, load(b + x))
-        even_c = add_product(even_c, weights, load(c + x))
-        even_d = add_product(even_d, weights, load(d + x))
-        weights, x = load_bf16(at + 2 * LANES), x + 4 * LANES
-        odd_a = add_product(odd_a, weights, load(a + x))
-        odd_b = add_product(odd_b, weights, load(b + x))
-        odd_c = add_product(odd_c, weights, load(c + x))
-        odd_d = add_product(odd_d, weights, load(d + x))
+        weights, x = row + 4 * LANES * pair, 8 * LANES * pair
+        prefetch(weights + AHEAD)
+        even = _add_products(even, load_bf16(weights), _loaded(at, x))
+        odd = _add_products(odd, load_bf16(weights + 2 * LANES), _loaded(at, x + 4 * LANES))
+    return _sums(even, odd, row, at, columns)
+
+
+@njit(inline="always")
+def dot_four_with_two(row, other, vectors, columns):
+    """The same for two rows, which share what is read of the vectors."""
+    at = _each(vectors, columns)
+    even, odd, even_other, odd_other = _zeros(), _zeros(), _zeros(), _zeros()
+    for pair in range(columns // (2 * LANES)):
+        weights, more, x = row + 4 * LANES * pair, other + 4 * LANES * pair, 8 * LANES * pair
+        prefetch(weights + AHEAD)
+        prefetch(more + AHEAD)
+        numbers = _loaded(at, x)
+        even = _add_products(even, load_bf16(weights), numbers)
+        even_other = _add_products(even_other, load_bf16(more), numbers)
+        numbers = _loaded(at, x + 4 * LANES)
+        odd = _add_products(odd, load_bf16(weights + 2 * LANES), numbers)
+        odd_other = _add_products(odd_other, load_bf16(more + 2 * LANES), numbers)
+    return _sums(even, odd, row, at, columns), _sums(even_other, odd_other, other, at, columns)
+
+
+@njit(inline="always")
+def _each(vectors, columns):
+    size = 4 * columns
+    return vectors, vectors + size, vectors + 2 * size, vectors + 3 * size
+
+
+@njit(inline="always")
+def _zeros():
+    return zero(), zero(), zero(), zero()
+
+
+@njit(inline="always")
+def _loaded(at, x):
+    return load(at[0] + x), load(at[1] + x), load(at[2] + x), load(at[3] + x)
+
+
+@njit(inline="always")
+def _add_products(totals, weights, numbers):
     return (
-        _sum(even_a, odd_a, row, a, columns),
-        _sum(even_b, odd_b, row, b, columns),
-        _sum(even_c, odd_c, row, c, columns),
-        _sum(even_d, odd_d, row, d, columns),
+        add_product(totals[0], weights, numbers[0]),
+        add_product(totals[1], weights, numbers[1]),
+        add_product(totals[2], weights, numbers[2]),
+        add_product(totals[3], weights, numbers[3]),
+    )
+
+
+@njit(inline="always")
+def _sums(even, odd, row, at, columns):
+    return (
+        _sum(even[0], odd[0], row, at[0], columns),
+        _sum(even[1], odd[1], row, at[1], columns),
+        _sum(even[2], odd[2], row, at[2], columns),
+        _sum(even[3], odd[3], row, at[3], columns),
     )
