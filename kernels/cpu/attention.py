@@ -9,7 +9,7 @@ from numba import carray, njit
 from torch import Tensor
 
 from harmony.kernels.cpu import bfloat16
-from harmony.kernels.cpu.bfloat16_wide import dot
+from harmony.kernels.cpu.bfloat16_wide import dot, place
 from harmony.kernels.cpu.compiling import kernel
 from harmony.kernels.cpu.exponential import exp
 from harmony.kernels.cpu.llvm import load_f32, load_i32, pointer_f32, store_f32
@@ -100,9 +100,11 @@ def _attention(arguments, first, last):
         pages, end = table + 4 * query * width, np.int64(load_i32(lengths + 4 * query))
         start = max(0, end - room)
         of_item = 2 * item * group * size
-        for index in range(group * size):
-            store_f32(floats + 4 * index, bfloat16.load(queries + of_item, index))
-            store_f32(sums + 4 * index, np.float32(0))
+        for head in range(group):
+            for index in range(size):
+                to = 4 * (head * size + place(index, size))
+                store_f32(floats + to, bfloat16.load(queries + of_item, head * size + index))
+                store_f32(sums + 4 * (head * size + index), np.float32(0))
         for key in range(start, end):
             row = np.int64(load_i32(pages + 4 * (key // page))) * page_step + key % page * row_step
             at = keys + 2 * (row + kv_head * head_step)

@@ -1,7 +1,8 @@
 """The products of a bfloat16 row with float32 vectors, by the level's vectors.
 
-A vector's sum is the same whether it is multiplied alone or with three others: its even runs of LANES
-columns are added up in one register, the odd ones in another.
+Of each run of 2 LANES columns the even ones come first in a stored vector: a row's lie in the lower halves of
+32 bits, the odd ones in the upper halves, where either is one instruction from float32. A vector's sum is the
+same whether it is multiplied alone or with three others.
 """
 
 import numpy as np
@@ -9,8 +10,19 @@ from numba import njit
 
 from harmony.kernels.cpu import bfloat16
 from harmony.kernels.cpu.avx512 import AHEAD
-from harmony.kernels.cpu.llvm import load_f32, prefetch
-from harmony.kernels.cpu.wide import LANES, add, add_product, load, load_bf16, total, zero
+from harmony.kernels.cpu.llvm import load_f32, prefetch, prefetch_l2
+from harmony.kernels.cpu.wide import LANES, add, add_product, load, load_even_bf16, load_odd_bf16, total, zero
+
+
+RUN = 2 * LANES
+
+
+@njit(inline="always")
+def place(index, columns):
+    """Where element `index` of a vector of `columns` is stored; those behind the last run stay in order."""
+    if index >= columns // RUN * RUN:
+        return index
+    return index // RUN * RUN + index % 2 * LANES + index % RUN // 2
 
 
 @njit(inline="always")
@@ -29,8 +41,8 @@ def dot(row, vector, columns):
     for pair in range(columns // (2 * LANES)):
         at, x = row + 4 * LANES * pair, vector + 8 * LANES * pair
         prefetch(at + AHEAD)
-        even = add_product(even, load_bf16(at), load(x))
-        odd = add_product(odd, load_bf16(at + 2 * LANES), load(x + 4 * LANES))
+        even = add_product(even, load_even_bf16(at), load(x))
+        odd = add_product(odd, load_odd_bf16(at), load(x + 4 * LANES))
     return _sum(even, odd, row, vector, columns)
 
 
@@ -42,26 +54,29 @@ def dot_four(row, vectors, columns):
     for pair in range(columns // (2 * LANES)):
         weights, x = row + 4 * LANES * pair, 8 * LANES * pair
         prefetch(weights + AHEAD)
-        even = _add_products(even, load_bf16(weights), _loaded(at, x))
-        odd = _add_products(odd, load_bf16(weights + 2 * LANES), _loaded(at, x + 4 * LANES))
+        even = _add_products(even, load_even_bf16(weights), _loaded(at, x))
+        odd = _add_products(odd, load_odd_bf16(weights), _loaded(at, x + 4 * LANES))
     return _sums(even, odd, row, at, columns)
 
 
 @njit(inline="always")
-def dot_four_with_two(row, other, vectors, columns):
-    """The same for two rows, which share what is read of the vectors."""
+def dot_four_with_two(row, other, vectors, columns, ahead, other_ahead):
+    """The same for two rows, which share what is read of the vectors.
+
+    Asks for what lies so many bytes ahead of each row.
+    """
     at = _each(vectors, columns)
     even, odd, even_other, odd_other = _zeros(), _zeros(), _zeros(), _zeros()
     for pair in range(columns // (2 * LANES)):
         weights, more, x = row + 4 * LANES * pair, other + 4 * LANES * pair, 8 * LANES * pair
-        prefetch(weights + AHEAD)
-        prefetch(more + AHEAD)
+        prefetch_l2(weights + ahead)
+        prefetch_l2(more + other_ahead)
         numbers = _loaded(at, x)
-        even = _add_products(even, load_bf16(weights), numbers)
-        even_other = _add_products(even_other, load_bf16(more), numbers)
+        even = _add_products(even, load_even_bf16(weights), numbers)
+        even_other = _add_products(even_other, load_even_bf16(more), numbers)
         numbers = _loaded(at, x + 4 * LANES)
-        odd = _add_products(odd, load_bf16(weights + 2 * LANES), numbers)
-        odd_other = _add_products(odd_other, load_bf16(more + 2 * LANES), numbers)
+        odd = _add_products(odd, load_odd_bf16(weights), numbers)
+        odd_other = _add_products(odd_other, load_odd_bf16(more), numbers)
     return _sums(even, odd, row, at, columns), _sums(even_other, odd_other, other, at, columns)
 
 

@@ -2,12 +2,12 @@
 
 import numpy as np
 import torch
-from numba import carray, njit
+from numba import njit
 from torch import Tensor
 
 from harmony.kernels.cpu import bfloat16, bfloat16_avx512, bfloat16_wide, level
 from harmony.kernels.cpu.compiling import kernel
-from harmony.kernels.cpu.llvm import pointer_f32, pointer_u16
+from harmony.kernels.cpu.llvm import store_f32
 from harmony.kernels.cpu.pool import compute_rows, pool
 from harmony.kernels.cpu.tape import empty
 from harmony.kernels.cpu.wide import LANES
@@ -48,10 +48,10 @@ def _vectors(x: Tensor) -> Tensor:
 @kernel
 def _widen(arguments, first, last):
     x, wide, columns = arguments[0], arguments[1], arguments[2]
-    numbers = carray(pointer_u16(x), last * columns)
-    floats = carray(pointer_f32(wide), last * columns)
-    for index in range(first * columns, last * columns):
-        floats[index] = bfloat16.value(numbers[index])
+    for row in range(first, last):
+        for index in range(columns):
+            to = row * columns + bfloat16_wide.place(index, columns)
+            store_f32(wide + 4 * to, bfloat16.load(x, row * columns + index))
 
 
 @njit(inline="always")
@@ -85,7 +85,9 @@ def _linear(arguments, first, last):
             vector, start, row = vectors + SIZE * index * columns, index * rows, begin
             while PAIRED and row + 1 < end:
                 at = weight + 2 * row * columns
-                some, others = dot_four_with_two(at, at + 2 * columns, vector, columns)
+                ahead = 2 * TILE * columns if end < last and index == 0 else 0
+                other_ahead = 2 * TILE * columns if end < last and (index == 4 or n < 8) else 0
+                some, others = dot_four_with_two(at, at + 2 * columns, vector, columns, ahead, other_ahead)
                 _put_four(out, residual, start + row, rows, some, _bias(bias, row))
                 _put_four(out, residual, start + row + 1, rows, others, _bias(bias, row + 1))
                 row += 2

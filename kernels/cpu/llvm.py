@@ -116,6 +116,25 @@ def _bf16_loader(kind: Vector) -> Any:
 load_bf16x8, load_bf16x16 = _bf16_loader(f32x8), _bf16_loader(f32x16)
 
 
+def _bf16_half_loader(kind: Vector, *, odd: bool) -> Any:
+    @operation(kind, types.int64)
+    def load(builder: Any, address: Any) -> Any:
+        """Every other one of twice as many bfloat16 numbers, as float32."""
+        lanes = kind.ir.count
+        wide = ir.VectorType(I32, lanes)
+        loaded = builder.load(_pointer(builder, address, wide))
+        loaded.align = 1
+        if odd:
+            return builder.bitcast(builder.and_(loaded, ir.Constant(wide, [0xFFFF0000] * lanes)), kind.ir)
+        return builder.bitcast(builder.shl(loaded, ir.Constant(wide, [16] * lanes)), kind.ir)
+
+    return load
+
+
+load_even_bf16x8, load_even_bf16x16 = (_bf16_half_loader(kind, odd=False) for kind in (f32x8, f32x16))
+load_odd_bf16x8, load_odd_bf16x16 = (_bf16_half_loader(kind, odd=True) for kind in (f32x8, f32x16))
+
+
 @operation(types.CPointer(types.float32), types.int64)
 def pointer_f32(builder: Any, address: Any) -> Any:
     """Where float32 numbers lie, for `carray`; LLVM makes vectors only of loops over arrays."""
@@ -195,13 +214,19 @@ def call(builder: Any, function: Any, arguments: Any, first: Any, last: Any) -> 
     )
 
 
-@operation(types.void, types.int64)
-def prefetch(builder: Any, address: Any) -> Any:
-    """Ask for a cache line that will be read soon; any address is allowed."""
-    byte = ir.IntType(8).as_pointer()
-    function = _declare(builder, "llvm.prefetch.p0", ir.VoidType(), byte, I32, I32, I32)
-    read, keep, data = (ir.Constant(I32, number) for number in (0, 3, 1))
-    return builder.call(function, [_pointer(builder, address, ir.IntType(8)), read, keep, data])
+def _prefetcher(locality: int) -> Any:
+    @operation(types.void, types.int64)
+    def prefetch(builder: Any, address: Any) -> Any:
+        """Ask for a cache line that will be read soon; any address is allowed."""
+        byte = ir.IntType(8).as_pointer()
+        function = _declare(builder, "llvm.prefetch.p0", ir.VoidType(), byte, I32, I32, I32)
+        read, keep, data = (ir.Constant(I32, number) for number in (0, locality, 1))
+        return builder.call(function, [_pointer(builder, address, ir.IntType(8)), read, keep, data])
+
+    return prefetch
+
+
+prefetch, prefetch_l2 = _prefetcher(3), _prefetcher(2)
 
 
 @operation(f32x16)
