@@ -10,9 +10,17 @@ from numba import njit
 
 from harmony.kernels.cpu import bfloat16
 from harmony.kernels.cpu.avx512 import AHEAD
-from harmony.kernels.cpu.llvm import load_f32, prefetch, prefetch_l2
-from harmony.kernels.cpu.wide import LANES, add, add_product, load, load_even_bf16, load_odd_bf16, total, zero
-
+from harmony.kernels.cpu.llvm import load_f32, prefetch
+from harmony.kernels.cpu.wide import (
+    LANES,
+    add,
+    add_product,
+    load,
+    load_even_bf16,
+    load_odd_bf16,
+    total,
+    zero,
+)
 
 RUN = 2 * LANES
 
@@ -49,39 +57,19 @@ def dot(row, vector, columns):
 @njit(inline="always")
 def dot_four(row, vectors, columns):
     """The same for four vectors that lie one behind the other."""
-    at = _each(vectors, columns)
+    at = each(vectors, columns)
     even, odd = _zeros(), _zeros()
     for pair in range(columns // (2 * LANES)):
         weights, x = row + 4 * LANES * pair, 8 * LANES * pair
         prefetch(weights + AHEAD)
-        even = _add_products(even, load_even_bf16(weights), _loaded(at, x))
-        odd = _add_products(odd, load_odd_bf16(weights), _loaded(at, x + 4 * LANES))
-    return _sums(even, odd, row, at, columns)
+        even = add_products(even, load_even_bf16(weights), loaded(at, x))
+        odd = add_products(odd, load_odd_bf16(weights), loaded(at, x + 4 * LANES))
+    return sums_of(even, odd, row, at, columns)
 
 
 @njit(inline="always")
-def dot_four_with_two(row, other, vectors, columns, ahead, other_ahead):
-    """The same for two rows, which share what is read of the vectors.
-
-    Asks for what lies so many bytes ahead of each row.
-    """
-    at = _each(vectors, columns)
-    even, odd, even_other, odd_other = _zeros(), _zeros(), _zeros(), _zeros()
-    for pair in range(columns // (2 * LANES)):
-        weights, more, x = row + 4 * LANES * pair, other + 4 * LANES * pair, 8 * LANES * pair
-        prefetch_l2(weights + ahead)
-        prefetch_l2(more + other_ahead)
-        numbers = _loaded(at, x)
-        even = _add_products(even, load_even_bf16(weights), numbers)
-        even_other = _add_products(even_other, load_even_bf16(more), numbers)
-        numbers = _loaded(at, x + 4 * LANES)
-        odd = _add_products(odd, load_odd_bf16(weights), numbers)
-        odd_other = _add_products(odd_other, load_odd_bf16(more), numbers)
-    return _sums(even, odd, row, at, columns), _sums(even_other, odd_other, other, at, columns)
-
-
-@njit(inline="always")
-def _each(vectors, columns):
+def each(vectors, columns):
+    """Where four vectors begin."""
     size = 4 * columns
     return vectors, vectors + size, vectors + 2 * size, vectors + 3 * size
 
@@ -92,12 +80,14 @@ def _zeros():
 
 
 @njit(inline="always")
-def _loaded(at, x):
+def loaded(at, x):
+    """A register of each of four vectors."""
     return load(at[0] + x), load(at[1] + x), load(at[2] + x), load(at[3] + x)
 
 
 @njit(inline="always")
-def _add_products(totals, weights, numbers):
+def add_products(totals, weights, numbers):
+    """Add the products of some weights with the numbers of four vectors."""
     return (
         add_product(totals[0], weights, numbers[0]),
         add_product(totals[1], weights, numbers[1]),
@@ -107,7 +97,8 @@ def _add_products(totals, weights, numbers):
 
 
 @njit(inline="always")
-def _sums(even, odd, row, at, columns):
+def sums_of(even, odd, row, at, columns):
+    """The sums of a row with the vectors at four places."""
     return (
         _sum(even[0], odd[0], row, at[0], columns),
         _sum(even[1], odd[1], row, at[1], columns),

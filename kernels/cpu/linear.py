@@ -6,8 +6,9 @@ from numba import njit
 from torch import Tensor
 
 from harmony.kernels.cpu import bfloat16, bfloat16_avx512, bfloat16_wide, level
+from harmony.kernels.cpu.bfloat16_block import ROOM, add_products_of_pairs, sums
 from harmony.kernels.cpu.compiling import kernel
-from harmony.kernels.cpu.llvm import store_f32
+from harmony.kernels.cpu.llvm import stack, store_f32
 from harmony.kernels.cpu.pool import compute_rows, pool
 from harmony.kernels.cpu.tape import empty
 from harmony.kernels.cpu.wide import LANES
@@ -18,7 +19,7 @@ SIZE = ELEMENT.itemsize
 TILE = 8  # rows of the matrix: 46 KB at a width of 2880, which a core's own cache holds
 dot, dot_four = PRODUCTS.dot, PRODUCTS.dot_four
 PAIRED = PRODUCTS is bfloat16_wide and LANES == 16  # registers enough for two rows at a time
-dot_four_with_two = bfloat16_wide.dot_four_with_two
+room = stack(ROOM * TILE // 2)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | None = None) -> Tensor:
@@ -76,25 +77,30 @@ def _bias(bias, row):
 
 @kernel
 def _linear(arguments, first, last):
-    """Some rows at a time are read from memory by the first vectors, and from the cache by the others."""
+    """Some rows at a time are read from memory by the first vectors, and from the cache by the others.
+
+    Those that go by pairs of rows have the next rows asked for meanwhile, half of them by each of the first
+    two, if there are two.
+    """
     weight, vectors, bias, residual = arguments[0], arguments[1], arguments[2], arguments[3]
     out, n, rows, columns = arguments[4], arguments[5], arguments[6], arguments[7]
+    registers = room()
     for begin in range(first, last, TILE):
         end = min(begin + TILE, last)
+        paired = (end - begin) // 2 if PAIRED else 0
+        next_tile = 2 * TILE * columns if end < last else 0
         for index in range(0, n - 3, 4):
-            vector, start, row = vectors + SIZE * index * columns, index * rows, begin
-            while PAIRED and row + 1 < end:
-                at = weight + 2 * row * columns
-                ahead = 2 * TILE * columns if end < last and index == 0 else 0
-                other_ahead = 2 * TILE * columns if end < last and (index == 4 or n < 8) else 0
-                some, others = dot_four_with_two(at, at + 2 * columns, vector, columns, ahead, other_ahead)
-                _put_four(out, residual, start + row, rows, some, _bias(bias, row))
-                _put_four(out, residual, start + row + 1, rows, others, _bias(bias, row + 1))
-                row += 2
-            while row < end:
+            vector, start = vectors + SIZE * index * columns, index * rows
+            ahead, other_ahead = next_tile * (index == 0), next_tile * (index == 4 or n < 8)
+            at = weight + 2 * begin * columns
+            add_products_of_pairs(at, paired, vector, columns, registers, ahead, other_ahead)
+            for row in range(begin, begin + 2 * paired):
+                found = registers + ROOM // 2 * (row - begin)
+                values = sums(found, weight + 2 * row * columns, vector, columns)
+                _put_four(out, residual, start + row, rows, values, _bias(bias, row))
+            for row in range(begin + 2 * paired, end):
                 values = dot_four(weight + 2 * row * columns, vector, columns)
                 _put_four(out, residual, start + row, rows, values, _bias(bias, row))
-                row += 1
         for index in range(n // 4 * 4, n):
             vector, start = vectors + SIZE * index * columns, index * rows
             for row in range(begin, end):

@@ -5,12 +5,12 @@ import asyncio
 from collections.abc import Iterator
 from statistics import median
 
+from harmony.runtime.backend import Model
 from harmony.runtime.bench.roofline import weight_bytes
 from harmony.runtime.bench.timing import decode_rate, random_prompts, read
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.engine import Engine
 from harmony.runtime.generation import SamplingParams
-from harmony.runtime.backend import Model
 
 PROMPT, NEW = 32, 200  # tokens before those that are decoded together, and of a turn
 
