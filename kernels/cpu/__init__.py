@@ -15,12 +15,17 @@ from torch import Tensor
 
 from harmony.errors import ModelError
 
-Level = Literal["avx512", "avx512f", "avx2", "plain", "torch"]
+Level = Literal["avx512", "avx512vnni", "avx512f", "avx2", "plain", "torch"]
 LEVELS: tuple[Level, ...] = get_args(Level)
 CHOICE = "HARMONY_CPU_KERNELS"  # the environment variable that forces a level
 FEW_ROWS = 16  # up to which a matrix is multiplied as it is read; above, in unpacked tiles
 AVX512 = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
-NEEDED = {"avx512": {*AVX512, "avx512bf16"}, "avx512f": AVX512, "avx2": {"avx2", "fma"}}
+NEEDED = {
+    "avx512": {*AVX512, "avx512bf16"},
+    "avx512vnni": {*AVX512, "avx512vnni"},
+    "avx512f": AVX512,
+    "avx2": {"avx2", "fma"},
+}
 
 
 @cache

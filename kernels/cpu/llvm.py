@@ -44,7 +44,12 @@ class _VectorModel(models.PrimitiveModel):
 
 
 i16x32, i32x16, f32x16 = Vector(I16, 32), Vector(I32, 16), Vector(F32, 16)
-i8x16, i32x8, f32x8 = Vector(ir.IntType(8), 16), Vector(I32, 8), Vector(F32, 8)
+i8x64, i8x16, i32x8, f32x8 = (
+    Vector(ir.IntType(8), 64),
+    Vector(ir.IntType(8), 16),
+    Vector(I32, 8),
+    Vector(F32, 8),
+)
 
 
 def operation(result: types.Type, *arguments: types.Type) -> Callable[[Emit], Any]:
@@ -90,7 +95,7 @@ def _loader(kind: types.Type, form: Any) -> Any:
 
 load_i16x32 = _loader(i16x32, i16x32.ir)
 load_i32x16 = _loader(i32x16, i32x16.ir)
-load_i8x16 = _loader(i8x16, i8x16.ir)
+load_i8x16, load_i8x64 = _loader(i8x16, i8x16.ir), _loader(i8x64, i8x64.ir)
 load_f32x8, load_f32x16 = _loader(f32x8, f32x8.ir), _loader(f32x16, f32x16.ir)
 load_u16 = _loader(types.uint16, I16)
 load_u8 = _loader(types.uint8, ir.IntType(8))
@@ -162,7 +167,7 @@ def _storer(kind: types.Type, form: Any) -> Any:
 store_u16 = _storer(types.uint16, I16)
 store_i64 = _storer(types.int64, I64)
 store_f32 = _storer(types.float32, F32)
-store_i16x32 = _storer(i16x32, i16x32.ir)
+store_i16x32, store_i32x16 = _storer(i16x32, i16x32.ir), _storer(i32x16, i32x16.ir)
 store_f32x8, store_f32x16 = _storer(f32x8, f32x8.ir), _storer(f32x16, f32x16.ir)
 
 
@@ -288,7 +293,8 @@ def _multiply_add(kind: Vector) -> Any:
 multiply_add_f32x16, multiply_add_f32x8 = _multiply_add(f32x16), _multiply_add(f32x8)
 
 
-def _splat(builder: Any, value: Any, kind: Vector) -> Any:
+def splat(builder: Any, value: Any, kind: Vector) -> Any:
+    """A register of one value."""
     lone = builder.insert_element(ir.Constant(kind.ir, ir.Undefined), value, ir.Constant(I32, 0))
     zeros = ir.Constant(ir.VectorType(I32, kind.ir.count), [0] * kind.ir.count)
     return builder.shuffle_vector(lone, ir.Constant(kind.ir, ir.Undefined), zeros)
@@ -296,33 +302,35 @@ def _splat(builder: Any, value: Any, kind: Vector) -> Any:
 
 def _splatter(kind: Vector) -> Any:
     @operation(kind, types.float32)
-    def splat(builder: Any, value: Any) -> Any:
-        return _splat(builder, value, kind)
+    def splatted(builder: Any, value: Any) -> Any:
+        return splat(builder, value, kind)
 
-    return splat
+    return splatted
 
 
 splat_f32x8, splat_f32x16 = _splatter(f32x8), _splatter(f32x16)
 
 
-@operation(i16x32, types.int64, types.int64)
-def load_first_i16x32(builder: Any, address: Any, count: Any) -> Any:
-    """The first `count` of 32 elements, and zeros; nothing beyond them is touched."""
-    byte = ir.IntType(8).as_pointer()
-    mask = ir.VectorType(ir.IntType(1), 32)
-    lanes = ir.Constant(i16x32.ir, list(range(32)))
-    chosen = builder.icmp_unsigned("<", lanes, _splat(builder, builder.trunc(count, I16), i16x32))
-    name = "llvm.masked.load.v32i16.p0"
-    function = _declare(builder, name, i16x32.ir, byte, I32, mask, i16x32.ir)
-    return builder.call(
-        function,
-        [
-            _pointer(builder, address, ir.IntType(8)),
-            ir.Constant(I32, 1),
-            chosen,
-            ir.Constant(i16x32.ir, [0] * 32),
-        ],
-    )
+def _first_loader(kind: Vector) -> Any:
+    lanes, element = kind.ir.count, kind.ir.element
+    mask = ir.VectorType(ir.IntType(1), lanes)
+    numbers = ir.Constant(kind.ir, list(range(lanes)))
+
+    @operation(kind, types.int64, types.int64)
+    def load_first(builder: Any, address: Any, count: Any) -> Any:
+        """The first `count` elements, and zeros; nothing beyond them is touched."""
+        byte = ir.IntType(8).as_pointer()
+        chosen = builder.icmp_unsigned("<", numbers, splat(builder, builder.trunc(count, element), kind))
+        name = f"llvm.masked.load.v{lanes}{element}.p0"
+        function = _declare(builder, name, kind.ir, byte, I32, mask, kind.ir)
+        at, align, zeros = _pointer(builder, address, ir.IntType(8)), ir.Constant(I32, 1), [0] * lanes
+        return builder.call(function, [at, align, chosen, ir.Constant(kind.ir, zeros)])
+
+    return load_first
+
+
+load_first_i16x32, load_first_i32x16 = _first_loader(i16x32), _first_loader(i32x16)
+load_first_i8x16 = _first_loader(i8x16)
 
 
 def _shifter(bits: int) -> Any:
@@ -426,3 +434,103 @@ def _half(first: int) -> Any:
 
 
 first_half_f32x8, second_half_f32x8 = _half(0), _half(8)
+
+
+def _interleaved(builder: Any, one: Any, other: Any, *pattern: int) -> Any:
+    """In each quarter the same four words of both, those of `other` counted from 16."""
+    lanes = [quarter + lane for quarter in range(0, 16, 4) for lane in pattern]
+    return builder.shuffle_vector(one, other, ir.Constant(i32x16.ir, lanes))
+
+
+def _word_of_blocks(place: int) -> Any:
+    first, second = place // 2 * 2, place % 2 * 2
+
+    @operation(i32x16, i32x16, i32x16, i32x16, i32x16)
+    def word(builder: Any, a: Any, b: Any, c: Any, d: Any) -> Any:
+        """Word `place` of each of 16 blocks of four words, which lie in four registers one behind the other.
+
+        Lane l has that of block BLOCK_OF_LANE[l]: what two rounds of vpunpck make.
+        """
+        pairs = [
+            _interleaved(builder, one, other, first, 16 + first, first + 1, 17 + first)
+            for one, other in ((a, b), (c, d))
+        ]
+        return _interleaved(builder, *pairs, second, second + 1, 16 + second, 17 + second)
+
+    return word
+
+
+x86_word_of_blocks = tuple(_word_of_blocks(place) for place in range(4))
+BLOCK_OF_LANE = tuple(lane % 4 * 4 + lane // 4 for lane in range(16))
+
+
+@operation(f32x16, i8x16)
+def x86_powers_of_blocks(builder: Any, scales: Any) -> Any:
+    """2^(s - 127) of 16 scale bytes, in the order of `x86_word_of_blocks`; exact where s is 0, too."""
+    undefined = ir.Constant(i8x16.ir, ir.Undefined)
+    everywhere = ir.Constant(ir.VectorType(I32, 64), [lane % 16 for lane in range(64)])
+    spread = builder.shuffle_vector(scales, undefined, everywhere)
+    top = [index for block in BLOCK_OF_LANE for index in (-1, -1, -1, block)]
+    function = _declare(builder, "llvm.x86.avx512.pshuf.b.512", i8x64.ir, i8x64.ir, i8x64.ir)
+    chosen = builder.call(function, [spread, ir.Constant(i8x64.ir, [index % 256 for index in top])])
+    bits = builder.lshr(builder.bitcast(chosen, i32x16.ir), ir.Constant(i32x16.ir, [1] * 16))
+    subnormal = ir.Constant(i32x16.ir, [1 << 22] * 16)  # 2^-127 has no exponent bits
+    bits = builder.select(builder.icmp_unsigned(">", bits, subnormal), bits, subnormal)
+    return builder.bitcast(bits, f32x16.ir)
+
+
+def _nibbles_of_words(high: bool) -> Any:
+    @operation(i32x16, i32x16, i32x16)
+    def look_up(builder: Any, table: Any, words: Any) -> Any:
+        """vpshufb: each byte's nibble chooses one of 16 bytes, which `table` holds four times."""
+        if high:
+            words = builder.lshr(words, ir.Constant(i32x16.ir, [4] * 16))
+        codes = builder.and_(words, ir.Constant(i32x16.ir, [0x0F0F0F0F] * 16))
+        function = _declare(builder, "llvm.x86.avx512.pshuf.b.512", i8x64.ir, i8x64.ir, i8x64.ir)
+        chosen = builder.call(function, [builder.bitcast(table, i8x64.ir), builder.bitcast(codes, i8x64.ir)])
+        return builder.bitcast(chosen, i32x16.ir)
+
+    return look_up
+
+
+x86_look_up_low_nibbles, x86_look_up_high_nibbles = _nibbles_of_words(False), _nibbles_of_words(True)
+
+
+@operation(i32x16, i32x16, i32x16, i32x16)
+def x86_dot_bytes(builder: Any, total: Any, unsigned: Any, signed: Any) -> Any:
+    """vpdpbusd: to each of 16 sums add the products of four bytes without a sign and four with one."""
+    function = _declare(builder, "llvm.x86.avx512.vpdpbusd.512", *4 * [i32x16.ir])
+    return builder.call(function, [total, unsigned, signed])
+
+
+def x86_nearest(builder: Any, vector: Any) -> Any:
+    """vcvtps2dq: the nearest integers to 16 numbers, ties to even; -2^31 for what is none or too large."""
+    name = "llvm.x86.avx512.mask.cvtps2dq.512"
+    function = _declare(builder, name, i32x16.ir, f32x16.ir, i32x16.ir, I16, I32)
+    return builder.call(function, [vector, ir.Constant(i32x16.ir, [0] * 16), I16(0xFFFF), I32(4)])
+
+
+@operation(i32x16)
+def zero_i32x16(builder: Any) -> Any:
+    return ir.Constant(i32x16.ir, [0] * 16)
+
+
+@operation(i32x16, i32x16)
+def shift_left_8(builder: Any, vector: Any) -> Any:
+    return builder.shl(vector, ir.Constant(i32x16.ir, [8] * 16))
+
+
+@operation(i32x16, i32x16, i32x16)
+def add_i32x16(builder: Any, a: Any, b: Any) -> Any:
+    return builder.add(a, b)
+
+
+@operation(f32x16, i32x16)
+def as_numbers_f32x16(builder: Any, vector: Any) -> Any:
+    """Integers as the nearest float32."""
+    return builder.sitofp(vector, f32x16.ir)
+
+
+@operation(f32x16, f32x16, f32x16)
+def multiply_f32x16(builder: Any, a: Any, b: Any) -> Any:
+    return builder.fmul(a, b)

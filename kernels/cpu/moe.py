@@ -20,7 +20,7 @@ from harmony.kernels.cpu.llvm import (
     store_f32,
     store_i64,
 )
-from harmony.kernels.cpu.mxfp4 import SIZE, TABLE, dot, dot_two, padded, put, stored, unpack
+from harmony.kernels.cpu.mxfp4 import FINISHES, SIZE, TABLE, dot, dot_two, finish, padded, put, stored, unpack
 from harmony.kernels.cpu.pool import compute, compute_rows, numbers, pool
 from harmony.kernels.cpu.tape import empty
 from harmony.kernels.moe import Experts
@@ -87,6 +87,8 @@ def _row_by_row(x: Tensor, groups: Groups, experts: Experts) -> Tensor:
         experts.up_blocks, experts.up_scales, experts.up_bias.to(x.dtype), TABLE, groups.chosen, groups.ends,
         groups.rows, vectors, activated, shape, hidden, width, padded(hidden), padded(width),
     )  # fmt: skip
+    if FINISHES:
+        compute_rows(_finish, len(groups.rows), activated, width, padded(width))
     pool().run(
         _down, groups.count[2:3],
         experts.down_blocks, experts.down_scales, experts.down_bias.to(x.dtype), TABLE, groups.chosen,
@@ -201,6 +203,15 @@ def _store(arguments, first, last):
             put(vector, column, load_u16(x + 2 * (row * columns + column)))
         for column in range(columns, width):
             put(vector, column, np.uint16(0))
+        finish(vector, columns)
+
+
+@kernel
+def _finish(arguments, first, last):
+    """Rows of which all elements are put."""
+    vectors, columns, width = arguments[0], arguments[1], arguments[2]
+    for row in range(first, last):
+        finish(vectors + SIZE * row * width, columns)
 
 
 @njit(inline="always")

@@ -8,7 +8,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from harmony.kernels.cpu import avx2, avx512, avx512f, level, plain
+from harmony.kernels.cpu import avx2, avx512, avx512f, avx512vnni, level, plain
 from harmony.kernels.cpu.compiling import kernel
 from harmony.kernels.cpu.llvm import (
     load_i8x16,
@@ -24,7 +24,9 @@ from harmony.kernels.cpu.pool import pool
 from harmony.kernels.cpu.tape import empty
 from harmony.kernels.mxfp4 import MAGNITUDES, SCALE_BIAS
 
-LEVEL: ModuleType = {"avx512": avx512, "avx512f": avx512f, "avx2": avx2}.get(level(), plain)
+LEVEL: ModuleType = {"avx512": avx512, "avx512vnni": avx512vnni, "avx512f": avx512f, "avx2": avx2}.get(
+    level(), plain
+)
 ON_AVX512 = LEVEL is avx512
 dot, put = LEVEL.dot, LEVEL.put
 TABLE = torch.from_numpy(LEVEL.TABLE)
@@ -36,7 +38,14 @@ def _dot_twice(blocks, scales, one, other, columns, table_at):
     return dot(blocks, scales, one, columns, table_at), dot(blocks, scales, other, columns, table_at)
 
 
+@njit(inline="always")
+def _as_it_is(vector, columns):
+    pass
+
+
 dot_two = getattr(LEVEL, "dot_two", _dot_twice)
+finish = getattr(LEVEL, "finish", _as_it_is)  # what a vector needs between `put` and `dot`
+FINISHES = finish is not _as_it_is
 
 
 def padded(width: int) -> int:

@@ -4,7 +4,7 @@ from typing import Any
 
 from harmony.kernels.cpu import level, llvm
 
-LANES = 16 if level() in ("avx512", "avx512f") else 8
+LANES = 16 if level().startswith("avx512") else 8
 
 
 def _of_level(name: str) -> Any:

@@ -25,7 +25,7 @@ def run(*command: str, **environment: str) -> "subprocess.CompletedProcess[str]"
 
 
 LEAST_CPU = (
-    {"avx512f": "skylake-avx512", "avx2": "haswell", "plain": "x86-64"}
+    {"avx512vnni": "cascadelake", "avx512f": "skylake-avx512", "avx2": "haswell", "plain": "x86-64"}
     if platform.machine() == "x86_64"
     else {}
 )

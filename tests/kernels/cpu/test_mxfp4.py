@@ -4,28 +4,12 @@ import pytest
 import torch
 from guarded import guarded
 from packed import exact, packed
-from torch import Tensor
+from products import products
 
-from harmony.kernels.cpu import moe
-from harmony.kernels.cpu.mxfp4 import TABLE, padded, stored, unpack
-from harmony.kernels.cpu.pool import compute, pool
+from harmony.kernels.cpu.mxfp4 import unpack
 from harmony.kernels.mxfp4 import dequantize
 
 WIDTHS = [32, 64, 96, 128, 160, 2880, 5760]  # whole groups of four blocks, and tails of one to three
-
-
-def products(x: Tensor, blocks: Tensor, scales: Tensor) -> Tensor:
-    """Row i of `x` bfloat16 [m, in] times the matrix of expert i, float32 [m, out]."""
-    experts, hidden, width = len(x), blocks.shape[1], x.shape[1]
-    vectors, outputs = stored(experts, width), torch.empty(experts, hidden)
-    compute(moe._store, experts, x, vectors, width, padded(width))
-    bias = torch.zeros(experts, hidden, dtype=torch.bfloat16)
-    numbers = torch.arange(experts)
-    pool().run(
-        moe._down, experts * hidden, blocks, scales, bias, TABLE, numbers, numbers + 1,
-        vectors, outputs, width, hidden, padded(width),
-    )  # fmt: skip
-    return outputs
 
 
 @pytest.mark.parametrize("width", WIDTHS)
