@@ -133,7 +133,7 @@ def _take_part(words):
 @njit(inline="always")
 def _turn(words, kernel, arguments, items, threads):
     """Begin a turn, wake who sleeps, take part, and wait for the chunks that others still compute."""
-    chunk = max(1, min(64, items // (16 * threads))) if threads > 1 else max(1, items)
+    chunk = max(1, min(256, items // (16 * threads))) if threads > 1 else max(1, items)
     turn = ((atomic_load(words + 8 * NEXT) >> 32) + 1) << 32
     chunks = (items + chunk - 1) // chunk
     atomic_swap(words + 8 * KERNEL, kernel)
