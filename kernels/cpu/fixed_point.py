@@ -19,7 +19,7 @@ from typing import Any
 from llvmlite import ir
 from numba import njit, types
 
-from harmony.kernels.cpu.llvm import BLOCK_OF_LANE, I32, I64, f32x16, i32x16, operation, splat, x86_nearest
+from harmony.kernels.cpu.llvm import I64, f32x16, i32x16, operation, x86_nearest
 
 GROUP, BLOCK, LANES = 512, 32, 16
 SUMS, SCALES = 24 * 64, 25 * 64  # bytes before them in a group
@@ -38,18 +38,17 @@ def place(index):
 
 @njit(inline="always")
 def finish(vector, columns):
-    """Turn a vector of float32 into one of integers where it lies; what lies behind `columns` becomes 0."""
+    """Turn a vector of float32, with zeros behind its `columns`, into one of integers where it lies."""
     for group in range((columns + GROUP - 1) // GROUP):
-        _finish(vector + 4 * GROUP * group, columns // BLOCK - LANES * group)
+        _finish(vector + 4 * GROUP * group)
 
 
 def _all(number: int) -> Any:
     return ir.Constant(i32x16.ir, [number] * LANES)
 
 
-@operation(types.void, types.int64, types.int64)
-def _finish(builder: Any, address: Any, blocks: Any) -> Any:
-    """One group, of which so many blocks are there."""
+@operation(types.void, types.int64)
+def _finish(builder: Any, address: Any) -> Any:
     registers = builder.inttoptr(address, i32x16.ir.as_pointer())
 
     def load(index: int) -> Any:
@@ -58,16 +57,12 @@ def _finish(builder: Any, address: Any, blocks: Any) -> Any:
     def store(value: Any, index: int) -> None:
         builder.store(value, builder.gep(registers, [I64(index)]), align=4)
 
-    present = splat(builder, builder.trunc(blocks, I32), i32x16)
-    there = builder.icmp_signed("<", ir.Constant(i32x16.ir, BLOCK_OF_LANE), present)
-
     def larger(a: Any, b: Any) -> Any:
         return builder.select(builder.icmp_unsigned(">", a, b), a, b)
 
     top = _all(0)
     for index in range(BLOCK):
         top = larger(top, builder.and_(load(index), _all(0x7FFFFFFF)))
-    top = builder.select(there, top, _all(0))
     exponent = larger(builder.lshr(top, _all(23)), _all(LEAST))
     factor = builder.bitcast(builder.shl(builder.sub(_all(127 + 127 + 21), exponent), _all(23)), f32x16.ir)
     scale = builder.shl(builder.sub(exponent, _all(22)), _all(23))
@@ -77,7 +72,7 @@ def _finish(builder: Any, address: Any, blocks: Any) -> Any:
         shifted = []
         for index in range(4):
             value = builder.bitcast(load(4 * four + index), f32x16.ir)
-            integer = builder.select(there, x86_nearest(builder, builder.fmul(value, factor)), _all(0))
+            integer = x86_nearest(builder, builder.fmul(value, factor))
             total = builder.add(total, integer)
             shifted.append(builder.add(integer, _all(0x808080)))
         for digit in (2, 1, 0):
