@@ -6,12 +6,12 @@ Needs the extra `docs`.
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
-
-import pdoc
 
 PACKAGES: Final = (
     "harmony",
@@ -30,20 +30,27 @@ _WITHIN: Final = ("harmony.kernels.cpu", "harmony.kernels.triton", "harmony.sche
 
 def write(folder: Path) -> None:
     """Write the pages, index.html before all."""
+    import pdoc
+
     for package in map(import_module, PACKAGES):
         for name in getattr(package, "__all__", ()):
             setattr(package, name, getattr(package, name))  # pdoc sees only names that are loaded
     pdoc.pdoc(*PACKAGES, *(f"!{module}" for module in _WITHIN), output_directory=folder)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; the result is its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m harmony.docs.reference", description="Write the reference of every public name."
     )
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="where the pages are written")
-    write(parser.parse_args(arguments).folder)
+    folder = parser.parse_args(arguments).folder
+    if find_spec("pdoc") is None:
+        print("error: the reference needs pdoc: pip install 'gpt-oss-harmony[docs]'", file=sys.stderr)
+        return 2
+    write(folder)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -32,6 +32,13 @@ def did_you_mean(name: str, known: Collection[str]) -> str:
     return f"; did you mean {near[0]}?" if near else ""
 
 
+def positive(text: str) -> int:
+    """The type of an option that is a number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on: {text}")
+    return int(text)
+
+
 def read_text(file: str) -> str:
     """The text of a file; - is standard input."""
     try:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from harmony.docs import reference
 from harmony.docs.reference import PACKAGES
 
 PUBLIC = [(package, name) for package in PACKAGES for name in getattr(import_module(package), "__all__", ())]
@@ -26,6 +27,15 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     assert "does not resolve" not in done.stderr
     return folder
+
+
+def test_without_pdoc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error names what to install."""
+    monkeypatch.setattr(reference, "find_spec", lambda name: None)
+    assert reference.main([str(tmp_path)]) == 2
+    assert "gpt-oss-harmony[docs]" in capsys.readouterr().err
 
 
 def test_every_package_has_a_page_with_its_public_names(pages: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from harmony.agent.output import Format
 from harmony.agent.shell import SHELLS
-from harmony.command_line import Parser, did_you_mean, read_schema
+from harmony.command_line import Parser, did_you_mean, positive, read_schema
 from harmony.errors import UsageError
 from harmony.runtime.generation import SamplingParams
 from harmony.tools import browser
@@ -59,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     add("--model", default="tiny", help="tiny (bundled), a folder, a hub name, or a server's URL")
     add(
         "--context",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="the most tokens of prompt and answer (the model's own)",
     )
@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add(
         "--max-sequences",
-        type=_positive,
+        type=positive,
         metavar="N",
         help="generations that memory is set apart for (128 on cuda, 16 on a CPU)",
     )
@@ -114,8 +114,8 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--seed", type=int, help="the same seed and prompt give the same answer")
     add("--temperature", type=float, help="0 takes the most likely token (default: as the model asks)")
-    add("--max-turns", type=_positive, default=20, metavar="N", help="model turns in an answer (20)")
-    add("--max-tokens", type=_positive, metavar="N", help="sampled tokens in an answer")
+    add("--max-turns", type=positive, default=20, metavar="N", help="model turns in an answer (20)")
+    add("--max-tokens", type=positive, metavar="N", help="sampled tokens in an answer")
     add("--timeout", type=float, metavar="SECONDS", help="wall-clock time for an answer")
     add("--completion", choices=SHELLS, help="print what completes harmony-agent in this shell, and leave")
     add("--version", action="version", version=_version())
@@ -211,24 +211,23 @@ def _function(name: str) -> Tool:
 def _imported(option: str, name: str) -> Any:
     """What a name like module:attribute stands for; modules of the current folder come first."""
     module, _, attribute = name.partition(":")
+    if not module or not attribute:
+        raise UsageError(f"{option} {name}: use module:name")
     sys.path.insert(0, "")
     try:
         found = importlib.import_module(module)
-    except (ImportError, ValueError) as error:
-        raise UsageError(f"{option} {name}: {error}; use module:name") from None
+    except (Exception, SystemExit) as error:  # its code runs here, and may do anything
+        if isinstance(error, ModuleNotFoundError) and error.name == module:
+            raise UsageError(f"{option} {name}: there is no module {module}; use module:name") from None
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        hint = f"python -c 'import {module}' shows where"
+        raise UsageError(f"{option} {name}: {module} cannot be imported ({reason}); {hint}") from None
     finally:
         sys.path.remove("")
     if not hasattr(found, attribute):
         hint = did_you_mean(attribute, dir(found))
         raise UsageError(f"{option} {name}: module {module!r} has no {attribute!r}{hint}")
     return getattr(found, attribute)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more: {text}")
-    return number
 
 
 def _name(text: str) -> str:

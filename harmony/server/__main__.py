@@ -2,12 +2,13 @@
 
 import argparse
 import os
+import socket
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 
 from harmony.agent.loading import engine_of
-from harmony.command_line import Parser
+from harmony.command_line import Parser, positive
 from harmony.errors import HarmonyError, UsageError
 from harmony.printable import printable
 from harmony.tools.python import Python
@@ -23,7 +24,7 @@ exit status: 0 stopped, 2 an error."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; the result is its exit status."""
+    """Run the command until it is interrupted; the result is its exit status."""
     try:
         options = _parser().parse_args(arguments)
         if missing := [name for name in ("starlette", "uvicorn") if find_spec(name) is None]:
@@ -32,6 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except HarmonyError as error:
         print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
     return 0
 
 
@@ -44,15 +47,32 @@ def _serve(options: argparse.Namespace) -> None:
     api_key = os.environ.get("HARMONY_SERVER_KEY")
     if options.host not in ("127.0.0.1", "::1", "localhost") and not api_key:
         raise UsageError(f"on {options.host} others can reach the model; set HARMONY_SERVER_KEY to a key")
-    engine = engine_of(options)
-    app = create_app(
-        engine,
-        tools=(lambda: [Python()]) if options.tools == "python" else (lambda: ()),
-        api_key=api_key,
-        limits=Limits(requests=options.queue),
-    )
-    print(f"serving {engine.name} on http://{options.host}:{options.port}/v1", file=sys.stderr)
-    uvicorn.run(app, host=options.host, port=options.port, log_level="warning", limit_concurrency=1024)
+    with _bound(options.host, options.port) as address:  # before the model, as its mistakes are told sooner
+        engine = engine_of(options)
+        app = create_app(
+            engine,
+            tools=(lambda: [Python()]) if options.tools == "python" else (lambda: ()),
+            api_key=api_key,
+            limits=Limits(requests=options.queue),
+        )
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        print(f"serving {engine.name} on http://{host}:{address.getsockname()[1]}/v1", file=sys.stderr)
+        config = uvicorn.Config(app, log_level="warning", limit_concurrency=1024)
+        uvicorn.Server(config).run(sockets=[address])
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket at an address, on which nobody listens yet. Raises UsageError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    tcp = socket.IPPROTO_TCP  # by name, as asyncio sends at once only on sockets that say it
+    bound = socket.socket(family, socket.SOCK_STREAM, tcp)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except (OSError, OverflowError) as error:
+        bound.close()
+        raise UsageError(f"{host} port {port} cannot be used ({error}); choose another --port") from None
+    return bound
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,9 +84,11 @@ def _parser() -> argparse.ArgumentParser:
     add = p.add_argument
     add("--model", default="tiny", help="tiny (bundled), a folder, a hub name, or a server's URL")
     add("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
-    add("--port", type=int, default=8000, help="the port to listen on (8000)")
+    add("--port", type=int, default=8000, help="the port to listen on (8000); 0 takes a free one")
     add("--tools", choices=("none", "python"), default="none", help="built-in tools that run here (none)")
-    add("--context", type=int, metavar="N", help="the most tokens of prompt and answer (the model's own)")
+    add(
+        "--context", type=positive, metavar="N", help="the most tokens of prompt and answer (the model's own)"
+    )
     add("--device", metavar="NAME", help="cpu or cuda (cuda where there is one)")
     add(
         "--embedding-on-host",
@@ -75,11 +97,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     add(
         "--max-sequences",
-        type=int,
+        type=positive,
         metavar="N",
         help="requests that are decoded together (128 on cuda, 16 on a CPU)",
     )
-    add("--queue", type=int, default=64, metavar="N", help="requests that run or wait; more get 429 (64)")
+    add(
+        "--queue", type=positive, default=64, metavar="N", help="requests that run or wait; more get 429 (64)"
+    )
     return p
 
 

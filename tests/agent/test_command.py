@@ -36,6 +36,9 @@ def engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Scripted:
         'def add(a: int, b: int) -> int:\n    """The sum."""\n    return a + b\n'
     )
     (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "broken.py").write_text("def add(:")
+    (tmp_path / "lacking.py").write_text("import nowhere")
+    (tmp_path / "leaving.py").write_text("raise SystemExit('usage:\\n...')")
     monkeypatch.chdir(tmp_path)
     return scripted
 
@@ -123,7 +126,8 @@ def test_ctrl_c_is_status_130(engine: Scripted, monkeypatch: pytest.MonkeyPatch)
         (["--temperature", "warm", "?"], "--temperature"),
         (["--temperature", "-1", "?"], "temperature must be"),
         (["--seed", "-1", "?"], "seed must be"),
-        (["--max-turns", "0", "?"], "1 or more"),
+        (["--max-turns", "0", "?"], "from 1 on"),
+        (["--max-tokens", "many", "?"], "from 1 on: many"),
         (["--no-such-flag"], "--help"),
         (["--tool", "python", "?"], "did you mean --tools?"),
         (["--session"], "expected one argument (see --help)"),
@@ -150,7 +154,10 @@ def test_ctrl_c_is_status_130(engine: Scripted, monkeypatch: pytest.MonkeyPatch)
         (["--schema", "missing.json", "?"], "cannot be read"),
         (["--schema", "sums.py", "?"], "is not JSON"),
         (["--schema", "list.json", "?"], "write an object"),
-        (["--output-type", "sums", "?"], "module 'sums' has no ''"),
+        (["--output-type", "sums", "?"], "use module:name"),
+        (["--tools", "broken:add", "?"], "(SyntaxError: invalid syntax (broken.py, line 1))"),
+        (["--tools", "lacking:add", "?"], "No module named 'nowhere'"),
+        (["--tools", "leaving:add", "?"], "python -c 'import leaving'"),
         (["--output-type", "nowhere:Order", "?"], "nowhere"),
         (["--output-type", "sums:add", "?"], "not a class"),
         (["--output-type", ":Order", "?"], "module:name"),

@@ -30,7 +30,9 @@ def test_tiny_is_bundled() -> None:
     assert find_folder("tiny") == Path(models.__file__).parent / "tiny"
 
 
-@pytest.mark.parametrize("name", ["no-such-model", "/no/such/folder", "a/b/c", "org/na me", ""])
+@pytest.mark.parametrize(
+    "name", ["no-such-model", "./no-such-folder", "../x", "/no/such/folder", "a/b/c", "org/na me", ""]
+)
 def test_no_such_model(name: str) -> None:
     """A name that nothing stands for gets the list of what would."""
     with pytest.raises(ModelNotFoundError, match="'tiny', a folder, a hub name"):

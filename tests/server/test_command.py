@@ -1,6 +1,7 @@
 """`python -m harmony.server`: it serves the tiny model, and says what is wrong on one line."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 from openai import OpenAI
 
+from harmony.agent import loading
 from harmony.server.__main__ import main
 
 COMMAND = [sys.executable, "-m", "harmony.server"]
@@ -16,20 +18,21 @@ COMMAND = [sys.executable, "-m", "harmony.server"]
 
 def test_it_serves_the_tiny_model(tmp_path: Path) -> None:
     """A sum is answered by the sampled tokens of a real model, the python tool among them."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [*COMMAND, "--tools", "python", "--port", str(port)]
+    command = [*COMMAND, "--tools", "python", "--port", "0"]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
-            assert "serving tiny" in process.stderr.readline()
-            with OpenAI(base_url=f"http://127.0.0.1:{port}/v1", api_key="none", max_retries=5) as client:
+            said = process.stderr.readline()
+            assert said.startswith("serving tiny on ")
+            with OpenAI(base_url=said.split()[-1], api_key="none", max_retries=5) as client:
                 messages = [{"role": "user", "content": "What is 37 * 48?"}]
                 answer = client.chat.completions.create(model="tiny", messages=messages, temperature=0)  # type: ignore[call-overload]
             assert "1776" in answer.choices[0].message.content
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0
+            assert process.stderr.read().strip() == ""
         finally:
-            process.terminate()
-            process.wait(20)
+            process.kill()
 
 
 @pytest.mark.parametrize(
@@ -38,6 +41,9 @@ def test_it_serves_the_tiny_model(tmp_path: Path) -> None:
         (["--model", "no-such-folder"], "there is no model"),
         (["--host", "0.0.0.0"], "set HARMONY_SERVER_KEY"),
         (["--port", "x"], "see --help"),
+        (["--port", "99999"], "choose another --port"),
+        (["--queue", "0"], "from 1 on"),
+        (["--context", "-5"], "from 1 on"),
     ],
 )
 def test_errors_are_one_line(
@@ -48,6 +54,14 @@ def test_errors_are_one_line(
     assert main(arguments) == 2
     said = capsys.readouterr().err
     assert (said.count("\n"), says in said) == (1, True)
+
+
+def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told before a model is loaded, which may take minutes."""
+    monkeypatch.delattr(loading, "load_engine")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        assert main(["--port", str(taken.getsockname()[1])]) == 2
+    assert "in use" in capsys.readouterr().err
 
 
 def test_without_the_extra(tmp_path: Path) -> None:
