@@ -1,14 +1,11 @@
-"""RemoteEngine on a real server of llama.cpp, with the bundled model; skipped where there is none.
-
-`llama-server` has to be on the PATH, and the gguf package installed, which writes the model's file.
-"""
+"""RemoteEngine on a real server of llama.cpp, with the bundled model."""
 
 import asyncio
-import shutil
 from collections.abc import Iterator, Sequence
 
 import httpx
 import pytest
+from gguf_file import convert
 from llama_server import llama_server
 from pydantic import BaseModel
 
@@ -21,9 +18,6 @@ from harmony.runtime.models import TINY
 from harmony.runtime.remote import RemoteEngine
 from harmony.tools.functions import function
 
-pytest.importorskip("gguf")
-pytestmark = pytest.mark.skipif(shutil.which("llama-server") is None, reason="there is no llama-server")
-
 ENCODING = load_encoding()
 STOP = ENCODING.stop_tokens_for_assistant_actions()
 KEY, CONTEXT = "secret", 1024
@@ -32,12 +26,9 @@ GREEDY = SamplingParams(temperature=0, max_tokens=120, logprobs=2)
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    from gguf_file import convert
-
     file = tmp_path_factory.mktemp("llama") / "tiny.gguf"
     convert(TINY, file)
-    slots = ("--parallel", "2", "--ctx-size", str(2 * CONTEXT), "--threads", "1", "--api-key", KEY)
-    with llama_server(file, *slots) as url:
+    with llama_server(file, key=KEY, slots=2, context=CONTEXT) as url:
         yield url
 
 
@@ -202,6 +193,5 @@ class Order(BaseModel):
 
 def test_a_typed_answer(remote: RemoteEngine) -> None:
     """A schema is kept, by reading along and logit_bias."""
-    pytest.importorskip("llguidance")
     agent = Agent(remote, sampling=SamplingParams(temperature=1, seed=3))
     assert isinstance(agent.run_sync("I ordered 12 apples for 3.5.", output_type=Order).output, Order)

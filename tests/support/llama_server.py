@@ -1,44 +1,37 @@
-"""A real server of llama.cpp, where `llama-server` is on the PATH."""
+"""A real server of llama.cpp, which the wheel of xllamacpp carries, in a process of its own."""
 
-import shutil
-import socket
 import subprocess
-import time
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
+_PROGRAM = """
+import sys
+import xllamacpp
 
-SECONDS = 60
+parameters = xllamacpp.CommonParams()
+parameters.model.path, parameters.api_keys = sys.argv[1], [sys.argv[2]]
+parameters.n_parallel, parameters.n_ctx = int(sys.argv[3]), int(sys.argv[3]) * int(sys.argv[4])
+parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
+parameters.port = 0
+server = xllamacpp.Server(parameters)
+print(server.listening_address, flush=True)
+sys.stdin.read()
+"""
 
 
 @contextmanager
-def llama_server(model: Path, *options: str) -> Iterator[str]:
-    """The URL of a server of a GGUF file; `options` are its own."""
-    program = shutil.which("llama-server")
-    assert program is not None
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [program, "--model", str(model), "--host", "127.0.0.1", "--port", str(port), *options]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait(server, url)
-        yield url
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def _wait(server: "subprocess.Popen[bytes]", url: str) -> None:
-    """Until the model is loaded."""
-    end = time.monotonic() + SECONDS
-    while time.monotonic() < end and server.poll() is None:
+def llama_server(model: Path, *, key: str, slots: int, context: int) -> Iterator[str]:
+    """The URL of a server of a GGUF file; each of its slots has `context` tokens."""
+    command = [sys.executable, "-c", _PROGRAM, str(model), key, str(slots), str(context)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
         try:
-            if httpx.get(f"{url}/health").is_success:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.05)
-    raise AssertionError(f"llama-server did not start (exit status {server.poll()})")
+            assert server.stdout is not None
+            url = server.stdout.readline().strip()
+            assert url.startswith("http://"), "the server of llama.cpp did not start"
+            yield url
+        finally:
+            server.kill()
