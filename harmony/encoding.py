@@ -82,6 +82,7 @@ class HarmonyEncoding:
 
     @property
     def name(self) -> str:
+        """What `load_harmony_encoding` calls it."""
         return HarmonyEncodingName.HARMONY_GPT_OSS.value
 
     @property
@@ -100,6 +101,7 @@ class HarmonyEncoding:
         return set(SPECIAL_TOKENS)
 
     def is_special_token(self, token: int) -> bool:
+        """Whether an id is no ordinary text: 199,998 and above, reserved ones among them."""
         return ORDINARY_TOKENS <= token < VOCABULARY_SIZE
 
     def stop_tokens(self) -> list[int]:

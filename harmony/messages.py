@@ -59,6 +59,7 @@ class Author(_Model):
 
     @classmethod
     def new(cls, role: Role, name: str) -> Self:
+        """The author of a role and a name, such as a tool."""
         return cls(role=role, name=name)
 
 
@@ -71,6 +72,7 @@ class ToolDescription(_Model):
 
     @classmethod
     def new(cls, name: str, description: str, parameters: dict[str, Any] | None = None) -> Self:
+        """A function; without `parameters` it takes none."""
         return cls(name=name, description=description, parameters=parameters)
 
 
@@ -309,6 +311,7 @@ class Message(_Model):
         }
 
     def to_json(self) -> str:
+        """What `to_dict` gives, as text."""
         return json.dumps(self.to_dict())
 
     @classmethod
@@ -342,9 +345,11 @@ class Conversation(_Model):
         return iter(self.messages)
 
     def to_dict(self) -> dict[str, Any]:
+        """The messages as JSON, each as its `to_dict` writes it."""
         return {"messages": [message.to_dict() for message in self.messages]}
 
     def to_json(self) -> str:
+        """What `to_dict` gives, as text."""
         return json.dumps(self.to_dict())
 
     @classmethod

@@ -190,6 +190,7 @@ class StreamableParser:
 
     @property
     def state(self) -> StreamState:
+        """Whether a message is expected, its header is read, or its content."""
         return self._state
 
     @property
@@ -213,14 +214,17 @@ class StreamableParser:
 
     @property
     def current_channel(self) -> str | None:
+        """The channel of the message whose content is read."""
         return self._header.channel if self._state is StreamState.CONTENT else None
 
     @property
     def current_recipient(self) -> str | None:
+        """The recipient of the message whose content is read."""
         return self._header.recipient if self._state is StreamState.CONTENT else None
 
     @property
     def current_content_type(self) -> str | None:
+        """The content type of the message whose content is read, such as `<|constrain|>json`."""
         return self._header.content_type if self._state is StreamState.CONTENT else None
 
     @property

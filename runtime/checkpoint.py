@@ -49,6 +49,7 @@ class Checkpoint:
 
     @property
     def layout(self) -> Layout:
+        """By whose names its tensors are found: those of transformers, or those of the first release."""
         return "huggingface" if any(name.startswith("model.") for name in self.files) else "original"
 
     def load(

@@ -78,6 +78,21 @@ def test_a_public_name_says_what_it_is(package: str, name: str) -> None:
         assert name in described_values()
 
 
+CLASSES = {
+    public for package, name in PUBLIC if inspect.isclass(public := getattr(import_module(package), name))
+}
+
+
+@pytest.mark.parametrize("public", sorted(CLASSES, key=str))
+def test_what_a_public_class_offers_says_what_it_does(public: type) -> None:
+    """Its methods and properties, by a docstring of their own or of what they override."""
+    offered = (name for name, value in vars(public).items() if callable(getattr(value, "fget", value)))
+    methods = [
+        name for name in offered if not name.startswith("_") and not isinstance(vars(public)[name], type)
+    ]
+    assert [name for name in methods if not inspect.getdoc(getattr(public, name))] == []
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_the_functions_of_a_kernel_say_what_they_compute(kernel: str) -> None:
     """They take and give tensors, so their shapes stand in them."""

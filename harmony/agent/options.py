@@ -102,7 +102,11 @@ def parser() -> argparse.ArgumentParser:
         "--output-type", metavar="NAME", help="module:Class, a type that the answer has to be of"
     )
     add("--instructions", metavar="TEXT", help="what the developer message tells the model to do")
-    add("--show-reasoning", action="store_true", help="show the model's reasoning, dimmed")
+    add(
+        "--show-reasoning",
+        action="store_true",
+        help="show the model's reasoning, dimmed; with --json its events, too",
+    )
     add("--json", action="store_true", help="print every event as a line of JSON")
     add("--session", type=_name, metavar="NAME", help="go on with this saved conversation, or begin it")
     add("--trace", metavar="FILE", help="add the run to FILE, token for token; `trace view FILE` shows it")

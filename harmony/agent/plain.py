@@ -55,10 +55,14 @@ class View(Protocol):
 
 
 class JsonLines(View):
-    """Every event as one line of JSON on standard output."""
+    """Every event as one line of JSON on standard output; those of the reasoning only when asked for."""
+
+    def __init__(self, *, show_reasoning: bool) -> None:
+        self._show_reasoning = show_reasoning
 
     def show(self, event: Event) -> None:
-        print(event.model_dump_json(), flush=True)
+        if self._show_reasoning or not isinstance(event, ReasoningDelta):
+            print(event.model_dump_json(), flush=True)
 
 
 class Plain(View):

@@ -49,7 +49,8 @@ CREATE TABLE segments (
 class SessionInfo:
     """What a list shows of a session; times are seconds since 1970, the title is its first question.
 
-    `pending` names the tool of the call at its end that waits for an answer.
+    `segments` is how many its transcript has, `parent` the session that it was branched from, `pending` the
+    tool of the call at its end that waits for an answer.
     """
 
     id: str

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harmony import load_encoding
-from harmony.agent.plain import JsonLines, Plain, View
+from harmony.agent.plain import JsonLines, Plain
 from harmony.agent.replay import replay
 from harmony.agent.terminal import show
 from harmony.agent.trace_format import TracedRun, read_trace
@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     )
     page.add_argument("--out", metavar="FILE", help="the page (RUN with the ending .html)")
     again = commands.add_parser("replay", help="the run again, on its recorded tokens and tool results")
-    again.add_argument("--show-reasoning", action="store_true", help="show the model's reasoning, dimmed")
+    again.add_argument("--show-reasoning", action="store_true", help="show the model's reasoning, too")
     again.add_argument("--json", action="store_true", help="print every event as a line of JSON")
     for command in (page, again):
         command.add_argument("file", metavar="RUN", help="the file of --trace")
@@ -66,8 +66,8 @@ def _view(options: argparse.Namespace) -> int:
 
 def _replay(options: argparse.Namespace) -> int:
     run = replay(_recorded(options))
-    view: View = JsonLines() if options.json else Plain(show_reasoning=options.show_reasoning)
-    asyncio.run(show(run, view))
+    view: type[JsonLines | Plain] = JsonLines if options.json else Plain
+    asyncio.run(show(run, view(show_reasoning=options.show_reasoning)))
     return 0 if run.stop_reason == "answer" else 1
 
 

@@ -73,6 +73,23 @@ def test_json_prints_every_event_as_a_line(engine: Scripted, capsys: pytest.Capt
     assert events[-1]["text"] == "It is 42."
 
 
+def test_json_has_the_reasoning_when_it_is_asked_for(
+    engine: Scripted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever passes its lines on shows end users no reasoning by accident; a replay shows none either."""
+    traced = ["--trace", "run.jsonl", "--tools", "sums:add", "?"]
+    assert command.main(["--json", *traced]) == 0
+    assert "Easy." not in capsys.readouterr().out
+    for shown in ([], ["--show-reasoning"]):
+        assert command.main(["trace", "replay", "--json", *shown, "run.jsonl"]) == 0
+        said = "".join(
+            event["text"]
+            for event in map(json.loads, capsys.readouterr().out.splitlines())
+            if event["type"] == "reasoning_delta"
+        )
+        assert ("Easy." in said) == bool(shown)
+
+
 def test_tools_none_declares_none(engine: Scripted) -> None:
     """--tools none leaves no tool in the prompt."""
     command.main(["--tools", "none", "?"])

@@ -50,7 +50,11 @@ _DEVICES = ("/dev/zero", "/dev/random", "/dev/urandom")
 
 @dataclass(frozen=True)
 class Limits:
-    """What a session may take; sizes in bytes."""
+    """What a session may take, in bytes and numbers.
+
+    `memory` is the address space of its process, `file_size` that of one file, `disk` all that lies in its
+    folders, in at most `files` files; `descriptors` are open at once, and `threads` run.
+    """
 
     memory: int = 1 << 30
     file_size: int = 128 << 20
