@@ -6,6 +6,7 @@ import gc
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, closing, contextmanager
+from io import TextIOWrapper
 from typing import Any
 
 from rich.console import Console
@@ -46,6 +47,8 @@ def process() -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the result is its exit status."""
     given = sys.argv[1:] if arguments is None else arguments
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as standard error is: no character ends a run
     try:
         if len(given) > 1 and given[0] == "trace":
             return trace_command.main(given[1:])
@@ -71,12 +74,20 @@ def _run(options: argparse.Namespace) -> int:
         raise UsageError("--ask needs a terminal to ask on")
     prompt = options.prompt
     if prompt is None and not sys.stdin.isatty():
-        prompt = sys.stdin.read()
+        prompt = _piped()
     if prompt is not None and not prompt.strip():
         raise UsageError('the prompt is empty: ask something, as in python -m harmony.agent "What is 2 + 2?"')
     output_type = output_of_options(options)
     with asyncio.Runner() as runner, _servers(runner, options.mcp) as tools, closing(Sessions()) as sessions:
         return _answer(runner, tools, options, output_type, prompt, sessions)
+
+
+def _piped() -> str:
+    """The prompt from standard input. Raises UsageError."""
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"standard input is not UTF-8 (byte {error.start}); give it text") from None
 
 
 def _answer(

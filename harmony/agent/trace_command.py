@@ -52,10 +52,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _view(options: argparse.Namespace) -> int:
+    page = view_of(_recorded(options), load_encoding())
     out = Path(options.out or Path(options.file).with_suffix(".html"))
     if out == Path(options.file):
         raise UsageError(f"{out} is the trace itself; name the page with --out")
-    page = view_of(_recorded(options), load_encoding())
     try:
         out.write_text(page, encoding="utf-8", errors="backslashreplace")
     except OSError as error:

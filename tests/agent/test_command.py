@@ -108,6 +108,26 @@ def test_the_prompt_may_come_from_a_pipe(
     assert capsys.readouterr().out == "It is 42.\n"
 
 
+def test_a_pipe_that_is_no_text_is_a_mistake(
+    engine: Scripted, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What cannot be read as characters is told with its place."""
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"Hello \xff"), encoding="utf-8"))
+    assert command.main([]) == 2
+    assert capsys.readouterr().err == "error: standard input is not UTF-8 (byte 6); give it text\n"
+
+
+def test_no_character_of_an_answer_is_too_much_for_the_output(
+    engine: Scripted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its encoding lacks is shown by its number."""
+    engine._turns = Scripted("<|channel|>final<|message|>É 日<|return|>")._turns
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding="latin-1"))
+    assert command.main(["--tools", "none", "?"]) == 0
+    sys.stdout.seek(0)
+    assert sys.stdout.read() == "É \\u65e5\n"
+
+
 def test_a_chat_goes_on_with_the_conversation(
     engine: Scripted, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -319,6 +339,7 @@ def test_a_traced_run_is_shown_again(engine: Scripted, capsys: pytest.CaptureFix
         (["trace", "replay"], "RUN"),
         (["trace", "replay", "absent.jsonl"], "absent.jsonl cannot be read"),
         (["trace", "replay", "sums.py"], "line 1"),
+        (["trace", "view", "."], "cannot be read"),
         (["trace", "replay", "--run", "7", "run.jsonl"], "has no run 7; there are: "),
         (["--trace", "sums.py", "?"], "choose another file"),
         (["--logprobs", "-1", "?"], "logprobs must be"),
