@@ -187,12 +187,9 @@ class Transcript:
 
     def copy(self) -> "Transcript":
         """Another transcript that goes on from here by itself."""
-        other = self._of(())
-        other._said = self._said.copy()
-        other._tokens = self._tokens.copy()
-        other._ends = self._ends.copy()
-        other._turns = self._turns
-        other._has_functions = self._has_functions
+        other = Transcript.__new__(Transcript)
+        own = {"_said": self._said.copy(), "_tokens": self._tokens.copy(), "_ends": self._ends.copy()}
+        vars(other).update(vars(self) | own)
         return other
 
     def before(self, index: int) -> "Transcript":

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from harmony import Author, HarmonyEncoding, Message, Role, Segment
+from harmony import Author, HarmonyEncoding, Message, Role, Segment, TextContent
 from harmony.recipients import is_call
 from harmony.vocabulary import CALL, RETURN
 
@@ -26,8 +26,12 @@ class Call:
 
     def answered(self, author: str, text: str) -> Message:
         """The message in which the tool `author` answers."""
-        message = Message.from_author_and_content(Author.new(Role.TOOL, author), text)
-        return message.with_channel(self.channel).with_recipient("assistant")
+        return Message(
+            author=Author(role=Role.TOOL, name=author),
+            content=[TextContent(text=text)],
+            channel=self.channel,
+            recipient="assistant",
+        )
 
 
 def open_call(said: Sequence[Segment]) -> Call | None:
@@ -41,6 +45,8 @@ def open_call(said: Sequence[Segment]) -> Call | None:
 
 def cut_in_the_middle(encoding: HarmonyEncoding, text: str, most: int) -> str:
     """`text`, with its beginning and its end alone when it has more than `most` tokens."""
+    if 4 * len(text) <= most:  # a character is of four bytes at most, and a token of one at least
+        return text
     tokens = encoding.encode(text, disallowed_special=())
     if len(tokens) <= most:
         return text

@@ -1,7 +1,7 @@
 """What the model samples in one turn: events as it streams, messages when it has ended."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Literal
 
@@ -93,7 +93,8 @@ class Completion:
         async with aclosing(generation) as tokens:
             while self.finish is None:
                 try:
-                    token = await _within(seconds_left(), anext(tokens))
+                    left = seconds_left()
+                    token = await (anext(tokens) if left is None else _within(left, anext(tokens)))
                 except TimeoutError:
                     self.finish = "timeout"
                 else:
@@ -125,9 +126,9 @@ class Completion:
     @property
     def usage(self) -> Usage:
         """The tokens of this turn."""
-        return with_turn(Usage(), self._parser, prompt_tokens=len(self._prompt), cached_tokens=self._cached)
+        return turn_usage(self._parser, prompt_tokens=len(self._prompt), cached_tokens=self._cached)
 
-    def _take(self, token: GeneratedToken) -> Iterator[Event]:
+    def _take(self, token: GeneratedToken) -> list[Event]:
         self._cached = token.cached_tokens
         self.closed = token.closed
         parser = self._parser.process(token.token)
@@ -136,34 +137,37 @@ class Completion:
         elif token.finish_reason == "length":
             spent = len(parser.tokens) == self._sampling.max_tokens
             self.finish = "max_tokens" if spent else "context"
-        for repair in parser.diagnostics[self._repairs_told :]:
-            self._repairs_told += 1
-            yield Repaired(problem=repair.fault, assumed=repair.assumed)
-        if parser.last_content_delta:
-            yield from self._told(parser.last_content_delta)
-        if parser.state is not StreamState.CONTENT and (held := self._citations.flush()):
-            yield TextDelta(text=held)
+        events: list[Event] = [
+            Repaired(problem=repair.fault, assumed=repair.assumed)
+            for repair in parser.diagnostics[self._repairs_told :]
+        ]
+        self._repairs_told += len(events)
+        in_content = parser.state is StreamState.CONTENT
+        if parser.last_content_delta and (told := self._told(parser.last_content_delta, in_content)):
+            events.append(told)
+        if not in_content and (held := self._citations.flush()):
+            events.append(TextDelta(text=held))
+        return events
 
-    def _told(self, text: str) -> Iterator[Event]:
+    def _told(self, text: str, in_content: bool) -> Event | None:
+        """What more of a message is to its reader."""
         parser = self._parser
-        if parser.state is StreamState.CONTENT:
+        if in_content:
             channel, recipient = parser.current_channel, parser.current_recipient
         else:
             ended = parser.parsed_messages[-1].message
             channel, recipient = ended.channel, ended.recipient
         if is_call(recipient):
-            return
+            return None
         if channel == "analysis":
-            yield ReasoningDelta(text=text)
-        elif channel == "commentary":
-            yield CommentaryDelta(text=text)
-        elif shown := self._citations.feed(text):
-            yield TextDelta(text=shown)
+            return ReasoningDelta(text=text)
+        if channel == "commentary":
+            return CommentaryDelta(text=text)
+        shown = self._citations.feed(text)
+        return TextDelta(text=shown) if shown else None
 
 
-async def _within(seconds: float | None, token: Awaitable[GeneratedToken]) -> GeneratedToken:
-    if seconds is None:
-        return await token
+async def _within(seconds: float, token: Awaitable[GeneratedToken]) -> GeneratedToken:
     async with asyncio.timeout(seconds):
         return await token
 
@@ -178,12 +182,12 @@ def append_parsed(transcript: Transcript, parser: StreamableParser) -> None:
         transcript.append_sampled(parser.tokens[: parsed[-1].span.stop], parsed)
 
 
-def with_turn(usage: Usage, parser: StreamableParser, *, prompt_tokens: int, cached_tokens: int) -> Usage:
-    """`usage` with a turn whose sampled tokens a parser has read."""
+def turn_usage(parser: StreamableParser, *, prompt_tokens: int, cached_tokens: int) -> Usage:
+    """The tokens of a turn whose sampled ones a parser has read."""
     thought = (p.span for p in parser.parsed_messages if p.message.channel == "analysis")
     return Usage(
-        prompt_tokens=usage.prompt_tokens + prompt_tokens,
-        cached_tokens=usage.cached_tokens + cached_tokens,
-        completion_tokens=usage.completion_tokens + len(parser.tokens),
-        reasoning_tokens=usage.reasoning_tokens + sum(map(len, thought)),
+        prompt_tokens=prompt_tokens,
+        cached_tokens=cached_tokens,
+        completion_tokens=len(parser.tokens),
+        reasoning_tokens=sum(map(len, thought)),
     )

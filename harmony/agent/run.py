@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import ExitStack, aclosing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar
 
 from harmony import Message
 from harmony.agent.calls import Call, open_call
@@ -205,9 +205,10 @@ class Run(Generic[T]):
         completion.append_to(self.transcript)
         self.call = completion.call
         self.spend(completion.usage)
-        self.text = completion.answer or ""
+        answer = completion.answer
+        self.text = answer or ""
         self.closed = completion.closed
-        self.stop_reason = self._reason_to_stop(completion)
+        self.stop_reason = self._reason_to_stop(completion.finish, answer)
 
     def answer(self, message: Message) -> None:
         """Take over what a tool answered to the open call."""
@@ -243,14 +244,16 @@ class Run(Generic[T]):
         finally:
             _caller.reset(token)
 
-    def _reason_to_stop(self, completion: Completion) -> StopReason | None:
-        if completion.finish != "stop":
-            return completion.finish
-        if completion.call is None and completion.answer is not None:
+    def _reason_to_stop(
+        self, finish: Literal["stop"] | StopReason | None, answer: str | None
+    ) -> StopReason | None:
+        if finish != "stop":
+            return finish
+        if self.call is None and answer is not None:
             return "answer"
         if self.tokens_left() == 0:
             return "max_tokens"
-        if completion.call is not None and self.tool_calls == self.limits.tool_calls:
+        if self.call is not None and self.tool_calls == self.limits.tool_calls:
             return "max_tool_calls"
         return "max_turns" if self.turns >= self.limits.turns else None
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from harmony import Author, Message, Role, StreamableParser, StreamState, load_encoding
-from harmony.agent.completion import append_parsed, with_turn
+from harmony.agent.completion import append_parsed, turn_usage
 from harmony.agent.enforcement import generate
 from harmony.agent.events import Usage
 from harmony.agent.routing import Answer, no_such_tool
@@ -145,9 +145,7 @@ class Generation:
                 yield step
         finally:
             append_parsed(self.transcript, reading.parser)
-            self.usage = with_turn(
-                self.usage, reading.parser, prompt_tokens=len(prompt), cached_tokens=cached
-            )
+            self.usage += turn_usage(reading.parser, prompt_tokens=len(prompt), cached_tokens=cached)
         self._called = reading.called if self.finish == "stop" else None
 
     async def _answer(self, call: Message) -> Answer:
