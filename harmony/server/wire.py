@@ -7,6 +7,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
+from pydantic_core import to_json
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from harmony.errors import RequestError
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 _DEEPEST: Final = 64
 _UPLOAD_SECONDS: Final = 60
-_json: Final = json.JSONEncoder(separators=(",", ":")).encode  # made once: it is asked for each token
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
@@ -70,7 +70,7 @@ def error_response(error: RequestError) -> Response:
 def sse(data: dict[str, Any], *, named: bool) -> bytes:
     """A server-sent event, with the name that its `type` gives it if it is `named`."""
     name = f"event: {data['type']}\n" if named else ""
-    return f"{name}data: {_json(data)}\n\n".encode()
+    return b"%sdata: %s\n\n" % (name.encode(), to_json(data))
 
 
 class EventStream(StreamingResponse):
