@@ -29,13 +29,19 @@ if TYPE_CHECKING:
     from harmony.messages import ToolDescription, ToolNamespaceConfig
     from harmony.schemas import EnforcedSchema
 
-_ANALYSIS: Final = MessageKind("analysis", '<|channel|> "analysis"', "<|end|>")
-_PREAMBLE: Final = MessageKind("preamble", '<|channel|> "commentary"', "<|end|>")
+_ANALYSIS: Final = MessageKind("analysis", '<|channel|> "analysis"', [[["<|channel|>analysis"]]], "<|end|>")
+_PREAMBLE: Final = MessageKind(
+    "preamble", '<|channel|> "commentary"', [[["<|channel|>commentary"]]], "<|end|>"
+)
 _THINKING: Final = (ReasoningEffort.MEDIUM, ReasoningEffort.HIGH)
+_MARKS: Final = ("<|constrain|>", " <|constrain|>", " ")
 _TYPES: Final = {
     "json": '(" "? <|constrain|> "json" | " json")?',
     "json_or_code": '(" "? <|constrain|> ("json" | "code") | " json" | " code")?',
     "code": '(" "? <|constrain|> "code" | " code")?',
+}
+_SPELLED: Final = {
+    kind: ["", *(f"{mark}{name}" for name in kind.split("_or_") for mark in _MARKS)] for kind in _TYPES
 }
 _RECIPIENT: Final = re.compile(r"[^\s<>]+")
 
@@ -134,10 +140,10 @@ class _Call:
             channel = "channel"
         recipient = quoted(f" to={self.recipient}")
         header = f"({channel} {recipient} | {recipient} {channel}) {kind}"
-        if enforced is None:
-            return MessageKind(f"call_{number}", header, "<|call|>", rules)
-        body = f"arguments_{number}"
-        return MessageKind(f"call_{number}", header, "<|call|>", rules, body, f"%json {enforced.mask}")
+        channels, to = [f"<|channel|>{name}" for name in self.channels], [f" to={self.recipient}"]
+        spelled = [[channels, to, _SPELLED[kind]], [to, channels, _SPELLED[kind]]]
+        body, rule = ("TEXT", None) if enforced is None else (f"arguments_{number}", f"%json {enforced.mask}")
+        return MessageKind(f"call_{number}", header, spelled, "<|call|>", rules, body, rule)
 
     def is_named(self, name: str) -> bool:
         """Whether a tool choice means it, alone or with its namespace."""
@@ -184,13 +190,14 @@ def _chosen(calls: list[_Call], tool_choice: str) -> list[_Call]:
 
 
 def _final(response: AnswerFormat | None) -> MessageKind:
-    header = '<|channel|> "final"'
+    header, spelled = '<|channel|> "final"', ["<|channel|>final"]
     if response is None:
-        return MessageKind("final", header, "<|return|>")
+        return MessageKind("final", header, [[spelled]], "<|return|>")
     is_json = isinstance(response, JsonSchema)
     return MessageKind(
         "final",
         f"{header} json" if is_json else header,
+        [[spelled, _SPELLED["json"]] if is_json else [spelled]],
         "<|return|>",
         {"json": _TYPES["json"]} if is_json else {},
         "answer",

@@ -1,8 +1,9 @@
 """The grammar of a turn in parts: its headers, and what each message says behind its own.
 
 Special tokens are where messages begin and end, and no text can hold one, so what comes behind a header
-depends on the header alone. A turn can be followed part by part, then: a small grammar has all the headers,
-and each body has a grammar of its own, which is the same in every turn and is not needed before its header.
+depends on the header alone. A turn can be followed part by part, then: headers are a few short texts, which
+are listed, and each body has a grammar of its own, which is the same in every turn and is not needed before
+its header.
 """
 
 from __future__ import annotations
@@ -13,19 +14,26 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_BEGUN: Final = ("<|start|>", "assistant")
+    Header = Sequence[Sequence[Sequence[str]]]
+    """The orders of a header: what may stand at each of its places, special tokens spelled out."""
+
+_BEGUN: Final = "<|start|>assistant"
+_OPENING: Final = "<|message|>"
+_JSON: Final = "%json "
 
 
 @dataclass(frozen=True, slots=True)
 class MessageKind:
     """A kind of message: its header, up to `<|message|>`, what it says, and the token at its end.
 
-    `rules` are those that the header needs. `rule` is that of what it says and `body` its name; without
-    one it is any text. A turn begins no sooner than the grammar of an `awaited` body is compiled.
+    `spelled` are the texts of the header, and `rules` are those that it needs. `rule` is that of what it
+    says and `body` its name; without one it is any text. A turn begins no sooner than the grammar of an
+    `awaited` body is compiled.
     """
 
     name: str
     header: str
+    spelled: Header
     end: str
     rules: Mapping[str, str] = field(default_factory=dict)
     body: str = "TEXT"
@@ -35,7 +43,7 @@ class MessageKind:
 
 @dataclass(frozen=True, slots=True)
 class TurnBody:
-    """What a message says, its end token included: by a grammar, or any text; `last` ends the turn."""
+    """What a message says before its `end` token: by a grammar, or any text; `last` ends the turn."""
 
     grammar: str | None
     end: str
@@ -45,17 +53,17 @@ class TurnBody:
 
 @dataclass(frozen=True, slots=True)
 class TurnParts:
-    """The grammars of a turn's headers, and the body behind each.
+    """The headers of a turn by what they open, and the body behind each.
 
-    `first` is that of the first header, `rest` that of those after it; both begin with what is `begun` when
-    a turn is sampled, and end with the special token `opening` and the name of a body, which stands for it.
+    `first` are those that the first message may have, `rest` those after it. They begin with what is `begun`
+    when a turn is sampled, and end with the special token `opening`.
     """
 
-    first: str
-    rest: str
+    first: Mapping[str, Header]
+    rest: Mapping[str, Header]
     bodies: Mapping[str, TurnBody]
-    begun: tuple[str, ...] = _BEGUN
-    opening: str = "<|message|>"
+    begun: str = _BEGUN
+    opening: str = _OPENING
 
     @classmethod
     def of(
@@ -66,7 +74,8 @@ class TurnParts:
         bodies = {
             kind.name: TurnBody(_body(kind), kind.end, kind not in before, kind.awaited) for kind in kinds
         }
-        return cls(_headers(first or kinds), _headers(kinds), bodies)
+        headers = {kind.name: kind.spelled for kind in kinds}
+        return cls({kind.name: kind.spelled for kind in first} or headers, headers, bodies)
 
 
 def written(rules: Mapping[str, str]) -> str:
@@ -74,13 +83,10 @@ def written(rules: Mapping[str, str]) -> str:
     return "\n".join(["%llguidance {}", *(f"{name}: {rule}" for name, rule in rules.items())])
 
 
-def _headers(kinds: Sequence[MessageKind]) -> str:
-    rules = {"start": f'<|start|> "assistant" ({" | ".join(kind.name for kind in kinds)})'}
-    for kind in kinds:
-        rules |= kind.rules
-        rules[kind.name] = f'{kind.header} <|message|> "{kind.name}"'
-    return written(rules)
-
-
 def _body(kind: MessageKind) -> str | None:
-    return None if kind.rule is None else written({"start": f"body {kind.end}", "body": kind.rule})
+    """The grammar of what a message says; a schema alone is not written in Lark, which takes time to read."""
+    if kind.rule is None:
+        return None
+    if kind.rule.startswith(_JSON):
+        return f'{{"grammars": [{{"json_schema": {kind.rule.removeprefix(_JSON)}}}]}}'
+    return written({"start": kind.rule})

@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Protocol, Self
 import numpy as np
 
 from harmony.errors import ConstraintError, DeadEndError
-from harmony.runtime.closing.symbols import Costs
 from harmony.runtime.grammars import Grammars
 from harmony.runtime.matcher import Matcher, Row
 from harmony.runtime.token_table import Mask, packed
 
 if TYPE_CHECKING:
+    from harmony.runtime.closing.automaton import Automaton
+    from harmony.runtime.closing.parted import PartedAutomaton
     from harmony.runtime.parts import Parts
 
 EVERYTHING = -1
@@ -192,12 +193,11 @@ class Constraint:
 
     def tokenized(self, text: str) -> list[int]:
         """The ordinary tokens of a text."""
-        return self._compiled.result().tokenizer.tokenize_str(text)
+        return self.table.encode(text)
 
-    @property
-    def costs(self) -> Costs:
-        """What each part of the grammar costs at least."""
-        return self._compiled.result().costs
+    def automaton(self) -> Automaton | PartedAutomaton:
+        """A reader of texts of the grammar, which knows the shortest ends of each."""
+        return self._compiled.result().automaton()
 
     def draft_masks(self, draft: Sequence[int]) -> Mask:
         """The masks before each token of a draft and after the last, int32 [len(draft) + 1, words].
@@ -220,7 +220,8 @@ class Constraint:
     def _checked(self) -> Matcher:
         matcher = self._matcher
         if failure := matcher.failure:
-            self._grammars.forget(matcher.compiled)
+            if matcher.compiled is not None:
+                self._grammars.forget(matcher.compiled)
             reason = failure.strip().partition("\n")[0]
             raise ConstraintError(f"the grammar cannot go on after {len(self.tokens)} tokens: {reason}")
         return matcher

@@ -25,10 +25,10 @@ class FreeText:
     """The masks of any text over the vocabulary of ANY_TEXT, as it was compiled."""
 
     def __init__(self, compiled: Compiled) -> None:
-        self.compiled = compiled
+        self.table = compiled.table
+        self._compiled = compiled
         self._masks: dict[tuple[bytes, int], Mask] = {}
-        table = compiled.table
-        self._octets = {table.tokens[token]: token for token in table.octets}
+        self._octets = {self.table.tokens[token]: token for token in self.table.octets}
 
     def mask(self, cut: bytes, end: int) -> Mask:
         """What may follow, behind the first bytes of a character; `end` may behind a whole one."""
@@ -38,7 +38,7 @@ class FreeText:
 
     def cut_after(self, cut: bytes, token: int) -> bytes:
         """The bytes behind the last whole character, after a token of the mask."""
-        text = cut + self.compiled.table.tokens[token]
+        text = cut + self.table.tokens[token]
         try:
             text.decode()
         except UnicodeDecodeError as error:
@@ -46,7 +46,7 @@ class FreeText:
         return b""
 
     def _mask(self, cut: bytes, end: int) -> Mask:
-        matcher, table = self.compiled.matcher.deep_copy(), self.compiled.table
+        matcher, table = self._compiled.matcher.deep_copy(), self.table
         matcher.consume_tokens([self._octets[bytes([octet])] for octet in cut])
         mask = np.frombuffer(matcher.compute_bitmask(), np.int32)[: table.words]
         return mask if cut else mask & ~packed([table.end_of_text], table.words) | packed([end], table.words)
@@ -55,6 +55,8 @@ class FreeText:
 class TextMatcher:
     """Follows any text up to its end."""
 
+    compiled = None
+
     def __init__(self, free: FreeText, end: int) -> None:
         self.stopped = False
         self.failure: str | None = None
@@ -62,13 +64,9 @@ class TextMatcher:
         self._end = end
         self._cut = b""
 
-    @property
-    def compiled(self) -> Compiled:
-        return self._free.compiled
-
     def fill(self, row: Row) -> None:
         if self.stopped:
-            row.only(self.compiled.table.end_of_text)
+            row.only(self._free.table.end_of_text)
         else:
             np.copyto(row.mask, self._free.mask(self._cut, self._end))
 
@@ -88,7 +86,7 @@ class TextMatcher:
                 return count
             if token == self._end:
                 after = tokens[count + 1 : count + 2]
-                return count + 1 + ([*after] == [self.compiled.table.end_of_text])
+                return count + 1 + ([*after] == [self._free.table.end_of_text])
             cut = self._free.cut_after(cut, token)
         return 0 if self.stopped else len(tokens)
 

@@ -15,6 +15,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from harmony.errors import GrammarError
+from harmony.runtime.closing.automaton import Automaton
 from harmony.runtime.closing.lark import symbol_of
 from harmony.runtime.closing.symbols import Costs
 from harmony.runtime.free_text import ANY_TEXT, FreeText
@@ -55,6 +56,10 @@ class Compiled:
     def costs(self) -> Costs:
         """What each part of the grammar costs at least, worked out when it is first asked for."""
         return Costs(symbol_of(self.text, self.table.special), self.table.avoided)
+
+    def automaton(self) -> Automaton:
+        """What follows texts of the grammar and knows the shortest ends of each."""
+        return Automaton(self.costs)
 
     def start(self) -> GrammarMatcher:
         """A matcher at the start."""
@@ -101,6 +106,7 @@ class Grammars:
         self._kept = kept
         self._compiled: OrderedDict[str, Once[Compiled]] = OrderedDict()
         self._parted: OrderedDict[str, PartedGrammar] = OrderedDict()
+        self._costs: OrderedDict[str, Costs] = OrderedDict()
         self._lock = Lock()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="harmony-grammars")
         self._tokenizers = self._worker.submit(_Tokenizers, table)
@@ -115,7 +121,7 @@ class Grammars:
 
     def parted(self, text: str, parts: Parts) -> PartedGrammar:
         """The grammar of this text by its parts, each of which is kept by its own text too."""
-        parted = self._parted.get(text) or PartedGrammar(self, text, parts)
+        parted = self._parted.get(text) or PartedGrammar(self, parts)
         with self._lock:
             self._parted.setdefault(text, parted)
             return _latest(self._parted, text, self._kept)
@@ -127,6 +133,13 @@ class Grammars:
         self._worker.submit(free_text.result)
         return free_text
 
+    def costs(self, text: str) -> Costs:
+        """What each part of the grammar of this text costs at least; it need not be compiled for that."""
+        costs = self._costs.get(text) or Costs(symbol_of(text, self.table.special), self.table.avoided)
+        with self._lock:
+            self._costs.setdefault(text, costs)
+            return _latest(self._costs, text, self._kept)
+
     def forget(self, compiled: Compiled) -> None:
         """Compile this grammar anew when it is asked for again.
 
@@ -137,8 +150,6 @@ class Grammars:
             kept = self._compiled.get(compiled.text)
             if kept is not None and kept.done() and kept.result() is compiled:
                 del self._compiled[compiled.text]
-                for text in [text for text, parted in self._parted.items() if parted.uses(compiled)]:
-                    del self._parted[text]
 
     def _compile(self, text: str) -> Compiled:
         tokenizer = self._tokenizers.result().fitting(text)
@@ -179,7 +190,7 @@ class _Tokenizers:
 
     def fitting(self, text: str) -> "LLTokenizer":
         """That for a grammar: where all expressions in it are those of any text, one slice is enough."""
-        is_text = "%json" not in text and "/" not in text.replace("/(?s:.*)/", "")
+        is_text = not re.search(r"^\{|%json|/", text.replace("/(?s:.*)/", ""))
         return self._text if is_text else self._sliced.result()
 
 

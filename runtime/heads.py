@@ -1,4 +1,4 @@
-"""Grammars of a few short texts, such as the headers of messages, whose places are each worked out once.
+"""A few short texts, such as the headers of messages: places in them, each worked out once.
 
 What may follow depends on what is written and not on how it was cut into tokens, so a place is known by its
 text; generations share it, and going on, going back and copying cost next to nothing.
@@ -7,84 +7,135 @@ text; generations share it, and going on, going back and copying cost next to no
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING
+from itertools import product, takewhile
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from harmony.errors import ConstraintError
+from harmony.runtime.letters import ahead, letters, pieces, spelled
+from harmony.runtime.token_table import WORD
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from llguidance import LLMatcher
-
-    from harmony.runtime.grammars import Compiled
     from harmony.runtime.matcher import Row
+    from harmony.runtime.token_table import TokenTable
+
+    Header = Sequence[Sequence[Sequence[str]]]
+    """The orders of a head: what may stand at each of its places, special tokens by their names."""
+
+    Rest = tuple[str, str]
+    """What may follow of a head, in letters, and the name of what it opens."""
 
 _MOST = 10_000
 """The places that are kept; only who tries all ways to spell many names sees more."""
 
+_LOOKED_BACK: Final = 4
+"""How many forced tokens might be written otherwise with what follows."""
+
 
 class Heads:
-    """The places of a compiled grammar whose texts all end with the special token `opening` and a name."""
+    """The texts of `headers`, each of which opens what it is named after by the special token `opening`.
 
-    def __init__(self, compiled: Compiled, opening: int) -> None:
-        self.compiled = compiled
-        self.opening = opening
-        self._places: dict[bytes, Place] = {}
+    All begin with the words `begun`, special tokens by their names.
+    """
 
-    def at(self, tokens: Sequence[int]) -> Place:
-        """The place after these tokens, which must be allowed."""
-        place = self.place(b"", ())
-        for token in tokens:
-            following = place.after(token)
-            assert following is not None, tokens
-            place = following
-        return place
+    def __init__(self, table: TokenTable, headers: Mapping[str, Header], begun: str, opening: int) -> None:
+        self.table = table
+        self._places: dict[str, Place] = {}
+        self._headers = headers
+        self._begun = spelled(begun, table.special)
+        self._end = letters(opening)
+        texts = [*self._texts()]
+        self.begun = Place(self, self._begun, texts)
+        self.start = Place(self, "", [(self._begun + text, name) for text, name in texts])
 
-    def place(self, written: bytes, tokens: tuple[int, ...]) -> Place:
-        """That behind what is written, special tokens as bytes that no text has."""
+    def place(self, written: str, rests: Sequence[Rest], last: int) -> Place:
+        """That behind what is written, to which the token `last` led first."""
         if written not in self._places:
             if len(self._places) >= _MOST:
                 self._places.clear()
-            self._places[written] = Place(self, written, tokens)
+            self._places[written] = Place(self, written, rests, last)
         return self._places[written]
+
+    def _texts(self) -> Iterator[Rest]:
+        """The texts behind what is begun."""
+        known: dict[str, str] = {}
+        for name, orders in self._headers.items():
+            for order in orders:
+                for words in product(*order):
+                    for word in words:
+                        if word not in known:
+                            known[word] = spelled(word, self.table.special)
+                    yield "".join([*[known[word] for word in words], self._end]), name
 
 
 class Place:
-    """A place in the texts of `heads`, and the tokens with which it was first reached."""
+    """A place in the texts of `heads`, of which any of the `rests` may follow."""
 
-    def __init__(self, heads: Heads, written: bytes, tokens: tuple[int, ...]) -> None:
+    def __init__(self, heads: Heads, written: str, rests: Sequence[Rest], last: int | None = None) -> None:
+        self.rests = rests
         self._heads = heads
+        self._table = heads.table
         self._written = written
-        self._tokens = tokens
-        self._next: dict[int, Place] = {}
+        self._last = last
+        self._next: dict[int, Place | None] = {}
+
+    @property
+    def is_end(self) -> bool:
+        """Whether nothing may follow."""
+        return not self.rests[0][0]
+
+    @cached_property
+    def only(self) -> str | None:
+        """The name of what is opened, if it is the same whatever follows."""
+        names = {name for _, name in self.rests}
+        return names.pop() if len(names) == 1 else None
 
     def after(self, token: int) -> Place | None:
         """Where a token leads, None if it may not follow."""
         if token not in self._next:
-            if not self._matcher().validate_tokens([token]):
-                return None
-            table = self._heads.compiled.table
-            is_text = token < len(table.tokens)
-            written = self._written + (table.tokens[token] if is_text else b"\xff%d\xff" % token)
-            self._next[token] = self._heads.place(written, (*self._tokens, token))
+            tokens = self._table.tokens
+            read = letters(tokens[token] if token < len(tokens) else token)
+            rests = [(rest[len(read) :], name) for rest, name in self.rests if rest.startswith(read)]
+            self._next[token] = self._heads.place(self._written + read, rests, token) if rests else None
         return self._next[token]
 
     @cached_property
-    def name(self) -> str | None:
-        """What the head has named, if this is its end."""
-        if self._tokens[-1:] != (self._heads.opening,):
-            return None
-        return self._matcher().compute_ff_bytes().decode()
-
-    @cached_property
     def forced(self) -> list[int]:
-        """The tokens that must come next, as far as the end of the head."""
-        tokens = self._matcher().compute_ff_tokens()
-        if self._heads.opening in tokens:
-            return tokens[: tokens.index(self._heads.opening) + 1]
-        return tokens
+        """The tokens that must come next, without those that might be written otherwise with what follows."""
+        certain = _common(rest for rest, _ in self.rests)
+        tokens: list[int] = []
+        try:
+            for piece in pieces(certain):
+                last = tokens[-1] if tokens else self._last
+                tokens += [piece] if isinstance(piece, int) else self._encoded(piece, last)
+        except UnicodeDecodeError:  # the texts part within a character
+            return []
+        return tokens[: len(tokens) - self._open(tokens, len(certain))]
+
+    def _encoded(self, text: str, last: int | None) -> list[int]:
+        """The tokens of a text, those that it has behind the `last` token if that is left as it is."""
+        tokens = self._table.tokens
+        if last is not None and last < len(tokens):
+            together = self._table.encode((tokens[last] + text.encode()).decode())
+            if together[0] == last:
+                return together[1:]
+        return self._table.encode(text)
+
+    def _open(self, tokens: Sequence[int], certain: int) -> int:
+        """How many of the last tokens, which are `certain` letters, may be part of longer ones."""
+        following = _beginnings({ahead(rest[certain:]) for rest, _ in self.rests if rest[certain:]})
+        written, count = b"", 0
+        for number, token in enumerate(reversed(tokens[-_LOOKED_BACK:] if following else ()), 1):
+            if token >= len(self._table.tokens):
+                break
+            text = self._table.tokens[token]
+            written = text + written
+            ends = [written[start:] for start in range(len(text))]
+            if any(end + more in self._table.ids for end in ends for more in following):
+                count = number
+        return count
 
     def fill(self, row: Row) -> None:
         """Write which tokens may follow."""
@@ -95,33 +146,31 @@ class Place:
     @cached_property
     def _allowed(self) -> tuple[np.ndarray, np.ndarray]:
         """The words of the mask that are not zero, and their places; few tokens may follow in a head."""
-        mask = np.frombuffer(self._matcher().compute_bitmask(), np.int32)[: self._heads.compiled.table.words]
-        words = np.flatnonzero(mask)
-        return words, mask[words]
+        words: dict[int, int] = {}
+        for token in self.forced[:1] or self._tokens():
+            words[token // WORD] = words.get(token // WORD, 0) | 1 << token % WORD
+        return np.array([*words], np.int64), np.array([*words.values()], np.uint32).view(np.int32)
 
-    def _matcher(self) -> LLMatcher:
-        """A matcher that has come to this place."""
-        matcher = self._heads.compiled.matcher.deep_copy()
-        if not matcher.consume_tokens(list(self._tokens)):
-            raise ConstraintError(f"the grammar of the heads failed: {matcher.get_error()}")
-        return matcher
+    def _tokens(self) -> set[int]:
+        """The tokens that may follow."""
+        ids = self._table.ids
+        following = {ahead(rest) for rest, _ in self.rests}
+        special = {token for token in following if isinstance(token, int)}
+        return special | {ids[text] for text in _beginnings(following) if text in ids}
 
 
 class HeadMatcher:
     """Follows a head from a place to its end, where it stops."""
 
-    def __init__(self, heads: Heads, place: Place, failure: str | None = None) -> None:
+    compiled = None
+
+    def __init__(self, place: Place, failure: str | None = None) -> None:
         self.place = place
         self.failure = failure
-        self._heads = heads
-
-    @property
-    def compiled(self) -> Compiled:
-        return self._heads.compiled
 
     @property
     def stopped(self) -> bool:
-        return self.place.name is not None
+        return self.place.is_end
 
     def fill(self, row: Row) -> None:
         self.place.fill(row)
@@ -147,4 +196,17 @@ class HeadMatcher:
         return self.place.forced
 
     def copy(self) -> HeadMatcher:
-        return HeadMatcher(self._heads, self.place, self.failure)
+        return HeadMatcher(self.place, self.failure)
+
+
+def _common(texts: Iterable[str]) -> str:
+    """The longest beginning that all texts have."""
+    known = [*texts]
+    pairs = zip(min(known), max(known), strict=False)
+    return "".join(letter for letter, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def _beginnings(following: Iterable[bytes | int]) -> set[bytes]:
+    """All beginnings of the texts among what may follow."""
+    texts = (text for text in following if isinstance(text, bytes))
+    return {text[:end] for text in texts for end in range(1, len(text) + 1)}

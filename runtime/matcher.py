@@ -29,13 +29,19 @@ class Row:
         self.mask.fill(0)
         self._words[token // WORD] = 1 << token % WORD
 
+    def replace(self, token: int, other: int) -> None:
+        """Allow the other token instead of this one, if that is allowed."""
+        if self._words[token // WORD] >> token % WORD & 1:
+            self._words[token // WORD] ^= 1 << token % WORD
+            self._words[other // WORD] |= 1 << other % WORD
+
 
 class Matcher(Protocol):
     """How far a generation has come in a grammar."""
 
     @property
-    def compiled(self) -> Compiled:
-        """The grammar, or that part of it, which is followed now."""
+    def compiled(self) -> Compiled | None:
+        """The grammar that is followed now, or that of the part that is, if it has one."""
 
     @property
     def stopped(self) -> bool:
@@ -101,3 +107,73 @@ class GrammarMatcher:
 
     def copy(self) -> GrammarMatcher:
         return GrammarMatcher(self.compiled, self._matcher.deep_copy(), self._forced)
+
+
+class EndedMatcher:
+    """Follows a compiled grammar up to the special token `end`, which may come wherever the grammar may end.
+
+    Within llguidance the end of text stands for it.
+    """
+
+    def __init__(self, matcher: GrammarMatcher, end: int, *, stopped: bool = False) -> None:
+        self.stopped = stopped
+        self._matcher = matcher
+        self._end = end
+        self._end_of_text = matcher.compiled.table.end_of_text
+        self._refused: str | None = None
+        self._forced: list[int] | None = None
+
+    @property
+    def compiled(self) -> Compiled:
+        return self._matcher.compiled
+
+    @property
+    def failure(self) -> str | None:
+        return self._refused or self._matcher.failure
+
+    def fill(self, row: Row) -> None:
+        if self.stopped:
+            row.only(self._end_of_text)
+        else:
+            self._matcher.fill(row)
+            row.replace(self._end_of_text, self._end)
+
+    def consume(self, token: int) -> bool:
+        self._forced = None
+        if token != self._end and token != self._end_of_text and not self.stopped:
+            return self._matcher.consume(token)
+        if not self.validate([token]):
+            self._refused = f"token {token} may not follow here"
+            return False
+        self.stopped = True
+        return True
+
+    def validate(self, tokens: Sequence[int]) -> int:
+        if self.stopped:
+            return 0
+        ends = (place for place, token in enumerate(tokens) if token in (self._end, self._end_of_text))
+        most = next(ends, len(tokens))
+        is_ended = most < len(tokens) and tokens[most] == self._end
+        if self._matcher.stopped:
+            count = int(is_ended and most == 0)
+        else:
+            count = self._matcher.validate([*tokens[:most], *[self._end_of_text] * is_ended])
+        return count + (count > most and [*tokens[count : count + 1]] == [self._end_of_text])
+
+    def forced(self) -> list[int]:
+        if self._forced is None:
+            self._forced = self._ahead()
+        return self._forced
+
+    def copy(self) -> EndedMatcher:
+        return EndedMatcher(self._matcher.copy(), self._end, stopped=self.stopped)
+
+    def _ahead(self) -> list[int]:
+        if self.stopped or self._matcher.stopped:
+            return [] if self.stopped else [self._end]
+        if not (tokens := self._matcher.forced()):
+            return []
+        ahead = self._matcher.copy()
+        for token in tokens:
+            ahead.consume(token)
+        return [*tokens, self._end] if ahead.stopped else tokens

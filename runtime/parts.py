@@ -1,33 +1,31 @@
 """A grammar in parts: heads, which tell what follows, and bodies, of which each has a grammar of its own.
 
 It is the same language as that of one whole grammar, as long as a special token opens every body and another
-one ends it that no text of the body can hold. What is gained: free text needs no automaton, a body is
-compiled once for all grammars that it is in, and none has to wait for the bodies that are not used.
+one ends it that no text of the body can hold. What is gained: heads and free text need no automaton, a body
+is compiled once for all grammars that it is in, and those that are never begun not at all.
 """
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from harmony.errors import GrammarError
-from harmony.runtime.closing.lark import symbol_of
-from harmony.runtime.closing.symbols import Costs
-from harmony.runtime.free_text import TextMatcher
+from harmony.runtime.closing.parted import PartedAutomaton
+from harmony.runtime.free_text import ANY_TEXT, TextMatcher
 from harmony.runtime.heads import HeadMatcher, Heads
+from harmony.runtime.matcher import EndedMatcher
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from llguidance import LLTokenizer
-
-    from harmony.runtime.grammars import Compiled, Grammars, Once
-    from harmony.runtime.heads import Place
+    from harmony.runtime.closing.symbols import Costs
+    from harmony.runtime.grammars import Compiled, Grammars
+    from harmony.runtime.heads import Header, Place
     from harmony.runtime.matcher import Matcher, Row
 
 
 class Body(Protocol):
-    """What follows a head: by a `grammar` that ends with the special token `end`, or any text before it.
+    """What follows a head before the special token `end`: by a `grammar`, or any text.
 
     `last` says that nothing follows it, and `awaited` that nothing begins before it is compiled.
     """
@@ -43,18 +41,18 @@ class Body(Protocol):
 
 
 class Parts(Protocol):
-    """The grammars of the `first` head and of the `rest`, and the bodies by their names.
+    """The heads that may come `first` and those of the `rest`, by the names of the bodies that they open.
 
-    A head ends with the special token `opening` and, in the place of a body, its name. The first head is
-    `begun` already, in words and special tokens, when a generation begins.
+    A head ends with the special token `opening`. What is `begun`, special tokens by their names, has been
+    written when a generation begins.
     """
 
     @property
-    def first(self) -> str: ...
+    def first(self) -> Mapping[str, Header]: ...
     @property
-    def rest(self) -> str: ...
+    def rest(self) -> Mapping[str, Header]: ...
     @property
-    def begun(self) -> Sequence[str]: ...
+    def begun(self) -> str: ...
     @property
     def opening(self) -> str: ...
     @property
@@ -62,76 +60,62 @@ class Parts(Protocol):
 
 
 class PartedGrammar:
-    """The grammar `text` by its parts, compiled in the background: the bodies that are not awaited last."""
+    """The grammar `text` by its parts: a body is compiled in the background once no other may come.
 
-    def __init__(self, grammars: Grammars, text: str, parts: Parts) -> None:
-        self.text = text
+    The bodies that are awaited are compiled at once.
+    """
+
+    def __init__(self, grammars: Grammars, parts: Parts) -> None:
         self.table = grammars.table
-        self._grammars = grammars
-        self._parts = parts
-        self._first, self._rest = grammars.compiled(parts.first), grammars.compiled(parts.rest)
-        self._free_text = grammars.free_text
-        bodies = sorted(parts.bodies.values(), key=lambda body: not body.awaited)
-        compiled = [(body, grammars.compiled(body.grammar)) for body in bodies if body.grammar is not None]
-        self._awaited: list[Once[Compiled]] = [once for body, once in compiled if body.awaited]
         self.opening = self.table.special[parts.opening]
+        self.bodies = parts.bodies
+        self._grammars = grammars
+        self._free_text = grammars.free_text
+        self._awaited = [
+            grammars.compiled(body.grammar)
+            for body in parts.bodies.values()
+            if body.awaited and body.grammar is not None
+        ]
+        rest = Heads(self.table, parts.rest, parts.begun, self.opening)
+        is_same = parts.first is parts.rest
+        first = rest if is_same else Heads(self.table, parts.first, parts.begun, self.opening)
+        self.first_head, self.next_head = first.begun, rest.start
 
     def done(self) -> bool:
         """Whether nothing has to wait for it."""
-        return all(once.done() for once in (self._first, self._rest, *self._awaited))
+        return all(once.done() for once in self._awaited)
 
     def result(self) -> PartedGrammar:
         """Itself, once it is compiled as far as it is awaited; raises GrammarError."""
-        for once in (self._first, self._rest, *self._awaited):
+        for once in self._awaited:
             once.result()
         return self
 
-    def uses(self, compiled: Compiled) -> bool:
-        """Whether its heads are of this grammar."""
-        return compiled.text in (self._parts.first, self._parts.rest)
-
-    @property
-    def tokenizer(self) -> LLTokenizer:
-        return self._first.result().tokenizer
-
-    @cached_property
-    def costs(self) -> Costs:
-        """What each part of the grammar costs at least, worked out when it is first asked for."""
-        return Costs(symbol_of(self.text, self.table.special), self.table.avoided)
+    def automaton(self) -> PartedAutomaton:
+        """What knows the shortest ends."""
+        return PartedAutomaton(self)
 
     def start(self) -> PartedMatcher:
         """A matcher at the start."""
-        return PartedMatcher(self, HeadMatcher(self._first_heads, self._begun))
+        self.expect(self.first_head)
+        return PartedMatcher(self, HeadMatcher(self.first_head))
 
-    def next_head(self) -> HeadMatcher:
-        """A matcher at the start of a head behind a body."""
-        return HeadMatcher(self._rest_heads, self._rest_heads.at(()))
+    def expect(self, place: Place) -> None:
+        """Have the body compiled that is opened behind a place of a head, if it is certain which."""
+        if place.only is not None and (grammar := self.bodies[place.only].grammar) is not None:
+            self._grammars.compiled(grammar)
 
     def body(self, name: str) -> tuple[Body, int, Matcher]:
         """A body, its end, and a matcher at its start; raises GrammarError if it cannot be compiled."""
-        body = self._parts.bodies[name]
+        body = self.bodies[name]
         end = self.table.special[body.end]
         if body.grammar is None:
             return body, end, TextMatcher(self._free_text.result(), end)
-        return body, end, self._grammars.compiled(body.grammar).result().start()
+        return body, end, EndedMatcher(self._grammars.compiled(body.grammar).result().start(), end)
 
-    @cached_property
-    def _first_heads(self) -> Heads:
-        if self._parts.first == self._parts.rest:
-            return self._rest_heads
-        return Heads(self._first.result(), self.opening)
-
-    @cached_property
-    def _rest_heads(self) -> Heads:
-        return Heads(self._rest.result(), self.opening)
-
-    @cached_property
-    def _begun(self) -> Place:
-        tokens: list[int] = []
-        for piece in self._parts.begun:
-            special = self.table.special.get(piece)
-            tokens += self.tokenizer.tokenize_str(piece) if special is None else [special]
-        return self._first_heads.at(tokens)
+    def costs(self, name: str) -> Costs:
+        """What each part of a body costs at least."""
+        return self._grammars.costs(self.bodies[name].grammar or ANY_TEXT)
 
 
 class PartedMatcher:
@@ -147,7 +131,7 @@ class PartedMatcher:
         self._refused: str | None = None
 
     @property
-    def compiled(self) -> Compiled:
+    def compiled(self) -> Compiled | None:
         return self._matcher.compiled
 
     @property
@@ -159,13 +143,16 @@ class PartedMatcher:
         return self._refused or self._matcher.failure
 
     def fill(self, row: Row) -> None:
-        self._matcher.fill(row)
+        if self._refused is None:
+            self._matcher.fill(row)
 
     def consume(self, token: int) -> bool:
         if not self._matcher.consume(token):
             return False
         if token == self._end:
             self._go_on()
+        elif isinstance(self._matcher, HeadMatcher):
+            self._grammar.expect(self._matcher.place)
         return True
 
     def validate(self, tokens: Sequence[int]) -> int:
@@ -198,12 +185,13 @@ class PartedMatcher:
     def _go_on(self) -> None:
         """Enter what follows this part, if anything does."""
         if isinstance(self._matcher, HeadMatcher):
-            name = self._matcher.place.name
-            assert name is not None
+            name = self._matcher.place.only
+            assert name is not None, "two heads are the same"
             try:
                 self._body, self._end, self._matcher = self._grammar.body(name)
             except GrammarError as error:
                 self._refused = str(error)
                 raise
         elif not self._is_last:
-            self._body, self._end, self._matcher = None, self._grammar.opening, self._grammar.next_head()
+            self._body, self._end = None, self._grammar.opening
+            self._matcher = HeadMatcher(self._grammar.next_head)

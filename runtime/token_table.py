@@ -36,6 +36,11 @@ class TokenTable:
         return -(-self.size // WORD)
 
     @cached_property
+    def ids(self) -> dict[bytes, int]:
+        """The ordinary tokens by their bytes."""
+        return {text: token for token, text in enumerate(self.tokens)}
+
+    @cached_property
     def octets(self) -> list[int]:
         """The tokens of one byte."""
         return [token for token, text in enumerate(self.tokens) if len(text) == 1]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from harmony.schemas.plain import plain_mask
+
 if TYPE_CHECKING:
     from harmony.schemas.algebra import Mask
 
@@ -22,80 +24,24 @@ _HASTE: Final = 1_000
 """Lexer fuel that is enough to prove that there is no value, which comes before the lexer is built."""
 
 
-_AT_LEAST: Final = ("minimum", "exclusiveMinimum", "minLength", "minItems")
-_AT_MOST: Final = ("maximum", "exclusiveMaximum", "maxLength", "maxItems")
-_EXCLUSIVE: Final = frozenset(("exclusiveMinimum", "exclusiveMaximum"))
-_NUMERIC: Final = frozenset(("type", "minimum", "maximum")) | _EXCLUSIVE
+LARGEST_PLAIN: Final = 20_000
+"""The most characters of a plain mask that is taken unseen."""
 
-_PLAIN: Final = {
-    "object": frozenset(("type", "properties", "required", "additionalProperties")),
-    "array": frozenset(("type", "items", "minItems", "maxItems")),
-    "string": frozenset(("type", "minLength", "maxLength")),
-    "integer": _NUMERIC,
-    "number": _NUMERIC,
-    "boolean": frozenset(("type",)),
-    "null": frozenset(("type",)),
-}
-"""Keywords, by type, that make no mask too hard for the compiler, and which it therefore need not see."""
 
-_FARTHEST: Final = 10**6
-"""The largest bound that is taken unseen."""
-
-_LARGEST_PLAIN: Final = 20_000
-"""The most characters of a mask that is taken unseen."""
+def with_options(mask: dict[str, Any]) -> str:
+    """A mask as the compiler takes it."""
+    return json.dumps({**mask, "x-guidance": OPTIONS}, ensure_ascii=False)
 
 
 def complaint(mask: dict[str, Any], lexer_fuel: int | None = None) -> str | None:
     """Why the compiler refuses a mask, or None if it takes it."""
-    text = json.dumps({**mask, "x-guidance": OPTIONS})
-    if len(text) < _LARGEST_PLAIN and is_plain(mask):
+    text = with_options(mask)
+    if len(text) < LARGEST_PLAIN and plain_mask(mask) is not None:
         return None
     from llguidance import LLMatcher, LLParserLimits  # only what decodes needs it
 
     limits = LLParserLimits(verbose_errors=False, initial_lexer_fuel=lexer_fuel)
     return LLMatcher.validate_grammar(LLMatcher.grammar_from_json_schema(text), limits=limits) or None
-
-
-def is_plain(mask: Mask) -> bool:
-    """Whether a mask is of such a kind, as those of most tools are, that it compiles and has a value."""
-    if isinstance(mask, bool):
-        return mask
-    if mask.keys() == {"anyOf"}:
-        return all(map(is_plain, mask["anyOf"]))
-    if "enum" in mask:
-        return _is_plain_choice(mask)
-    kind = mask.get("type")
-    if not isinstance(kind, str) or not mask.keys() <= _PLAIN[kind]:
-        return False
-    members = mask.get("properties", {})
-    others = mask.get("additionalProperties", True)
-    return (
-        _is_plain_span(mask)
-        and all(map(is_plain, members.values()))
-        and is_plain(mask.get("items", True))
-        and (others is True or (others is False and members.keys() >= set(mask.get("required", ()))))
-    )
-
-
-def _is_plain_choice(mask: dict[str, Any]) -> bool:
-    """Whether a mask says no more than that a value is one of some texts, or null, true or false."""
-    choices, kind = mask["enum"], mask.get("type", "string")
-    return (
-        mask.keys() <= {"type", "enum"}
-        and bool(choices)
-        and all(isinstance(choice, str | bool | None) for choice in choices)
-        and ("type" not in mask or (kind == "string" and all(isinstance(choice, str) for choice in choices)))
-    )
-
-
-def _is_plain_span(mask: dict[str, Any]) -> bool:
-    """Whether the bounds in a mask are small whole numbers, and a number between them is left."""
-    low = [mask[keyword] for keyword in _AT_LEAST if keyword in mask]
-    high = [mask[keyword] for keyword in _AT_MOST if keyword in mask]
-    if not all(isinstance(bound, int) and abs(bound) < _FARTHEST for bound in (*low, *high)):
-        return False
-    gap = 0 if mask.keys().isdisjoint(_EXCLUSIVE) else 2
-    return not low or not high or max(low) + gap <= min(high)
 
 
 def is_empty(mask: Mask, definitions: dict[str, Mask]) -> bool:

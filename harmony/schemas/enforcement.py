@@ -9,9 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 from harmony.errors import SchemaError, SchemaUnsupportedError
 from harmony.memo import Memo
 from harmony.schemas.checker import Checker
-from harmony.schemas.compiler import OPTIONS, complaint, impossible_definition, says_empty
+from harmony.schemas.compiler import (
+    LARGEST_PLAIN,
+    complaint,
+    impossible_definition,
+    says_empty,
+    with_options,
+)
 from harmony.schemas.document import ROOT, Document, as_json
 from harmony.schemas.node import REFERENCES, Residual
+from harmony.schemas.plain import plain_mask
 from harmony.schemas.recursion import endless, refuse_loops
 from harmony.schemas.relaxation import Relaxation
 from harmony.schemas.veto import Veto
@@ -60,13 +67,16 @@ def enforce(schema: bool | Mapping[str, object], *, strict: bool = False) -> Enf
 
 
 def _enforced(text: str) -> EnforcedSchema:
+    plain = plain_mask(json.loads(text))
+    if isinstance(plain, dict) and len(written := with_options(plain)) < LARGEST_PLAIN:
+        return EnforcedSchema(written, (), None, None)
     document = Document(text)
     if not all(map(REFERENCES.isdisjoint, document.objects)):
         refuse_loops(Relaxation(document).root)
     relaxation, mask = _compiled(document)
     residuals = tuple(sorted(relaxation.residuals))
     return EnforcedSchema(
-        json.dumps(mask | {"x-guidance": OPTIONS}, ensure_ascii=False),
+        with_options(mask),
         residuals,
         Watch(document, residuals) if residuals else None,
         Checker(document) if residuals else None,

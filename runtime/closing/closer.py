@@ -10,11 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from math import inf
+from typing import Any
 
 import numpy as np
 
-from harmony.runtime.closing.automaton import Automaton, State
 from harmony.runtime.closing.symbols import Piece, joined
 from harmony.runtime.constraint import Constraint
 from harmony.runtime.token_table import WORD, Mask, unpacked
@@ -30,7 +29,7 @@ _FEW = 48  # tokens that a state may allow for all of them to be searched
 _CLOSING = ('"', "}", "]", "0", "1", "9", "a", "A", "-", ".", ":", ",", "/", "@", "_", " ", "null", "true")
 
 
-Place = tuple[State, bytes]
+Place = tuple[Any, bytes]
 """The state of the automaton, and the first bytes of a character that is not whole yet."""
 
 
@@ -54,7 +53,7 @@ class Closer:
         self._is_too_far = False
         self._constraint = constraint
         self._table = constraint.table
-        self._automaton = Automaton(constraint.costs)
+        self._automaton = constraint.automaton()
         self._read: list[int] = []
         self._places: list[Place] = [(self._automaton.start, b"")]
 
@@ -106,7 +105,7 @@ class Closer:
         here = self._mended(left)
         if here is None:
             return
-        if not _is_known(here.place):
+        if not self._is_known(here.place):
             yield from self._tried(here, left)
         elif next(self._endings(here, left), None) is None:
             self._is_too_far = True
@@ -114,6 +113,10 @@ class Closer:
             yield from self._checked(here, left)
             yield from self._searched(here, left)
             yield from self._tried(here, left)
+
+    def _is_known(self, place: Place) -> bool:
+        """Whether the automaton knows an end from here."""
+        return next(self._automaton.endings(place[0]), None) is not None
 
     def _mended(self, left: int) -> _Way | None:
         """Where the generation is, with the bytes that a character that is cut still needs."""
@@ -155,7 +158,7 @@ class Closer:
         while waiting and looked_at < _SEARCHED and len(waiting[0].taken) < left:
             way = waiting.popleft()
             for token in self._candidates(way.constraint):
-                if _is_known(self._after(way.place, token)) and (further := self._further(way, token)):
+                if self._is_known(self._after(way.place, token)) and (further := self._further(way, token)):
                     looked_at += 1
                     yield from self._checked(further, left)
                     waiting.append(further)
@@ -230,11 +233,6 @@ def _allowed(mask: Mask, tokens: Sequence[int]) -> list[int]:
     tried = np.asarray(tokens)
     bits: list[int] = tried[mask[tried // WORD] >> tried % WORD & 1 == 1].tolist()
     return bits
-
-
-def _is_known(place: Place) -> bool:
-    """Whether the automaton knows an end from here."""
-    return any(stack is None or stack.cost < inf for stack in place[0])
 
 
 def _ends(constraint: Constraint, plan: Sequence[int]) -> bool:

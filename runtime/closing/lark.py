@@ -1,4 +1,4 @@
-"""Grammars in the Lark dialect of llguidance as symbols.
+"""Grammars as llguidance takes them as symbols: in its Lark dialect, or a JSON schema alone.
 
 Read are rules and terminals of strings, regular expressions, special tokens, groups, alternatives,
 repetitions, `%json` and nested `%lark`. A grammar with anything else in it is unknown as a whole.
@@ -45,6 +45,8 @@ def symbol_of(grammar: str, special: Mapping[str, int]) -> Symbol:
     """The texts of a grammar, in which `special` names the special tokens."""
     reader = _Reader(grammar, 0, special)
     try:
+        if grammar.startswith("{"):
+            return json_of(json.loads(grammar)["grammars"][0]["json_schema"])
         reader.rules_until("")
     except (_UnreadError, ValueError, RecursionError) as error:
         return Unknown(str(error))

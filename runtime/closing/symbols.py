@@ -160,6 +160,11 @@ class Costs:
                     if isinstance(symbol, Choice):  # noted now, since later a longer way may cost the same
                         self._best[symbol] = min(symbol.options, key=self.cost.__getitem__)
 
+    @property
+    def least(self) -> float:
+        """That of the whole."""
+        return self.cost[self.root]
+
     def shortest(self, symbol: Symbol) -> "tuple[Piece, ...]":
         """The pieces of the shortest text of a symbol that has one."""
         if symbol not in self._shortest:

@@ -227,9 +227,15 @@ def sampler(grammars: Grammars, encoding: HarmonyEncoding) -> Sampler:
 
 
 @settings(max_examples=40)
-@given(st.integers(0, 1_000_000), st.integers(0, 40), st.sampled_from([0.05, 0.2, 0.5]))
+@given(st.integers(0, 1_000_000), st.integers(0, 40), st.sampled_from([0.05, 0.2, 0.5]), st.booleans())
 def test_every_turn_ends_within_every_limit(
-    grammars: Grammars, encoding: HarmonyEncoding, sampler: Sampler, seed: int, more: int, closing: float
+    grammars: Grammars,
+    encoding: HarmonyEncoding,
+    sampler: Sampler,
+    seed: int,
+    more: int,
+    closing: float,
+    in_parts: bool,
 ) -> None:
     """At the least limit that has a plan, and at every larger one, a random turn is whole and valid."""
     random = Random(seed)
@@ -237,7 +243,8 @@ def test_every_turn_ends_within_every_limit(
     minimum = Closer(Constraint(grammars, request.grammar.text))
     assert minimum.fits(2000)
     limit = len(minimum.plan or ()) + more
-    constraint = Constraint(grammars, request.grammar.text)
+    parts = request.grammar.parts if in_parts else None
+    constraint = Constraint(grammars, request.grammar.text, parts=parts)
     guide = Guide(constraint, limit)
     assert guide.possible
     rollout(guide, sampler, random, closing)
@@ -248,12 +255,37 @@ def test_every_turn_ends_within_every_limit(
     assert violation(request, tokens, encoding) is None
 
 
-@settings(max_examples=20)
+@settings(max_examples=30)
 @given(st.integers(0, 1_000_000))
-def test_a_limit_that_is_far_is_not_felt(grammars: Grammars, sampler: Sampler, seed: int) -> None:
+def test_ends_in_parts_are_those_of_the_whole(grammars: Grammars, sampler: Sampler, seed: int) -> None:
+    """Wherever a turn is, as many tokens are enough to end it."""
+    random = Random(seed)
+    grammar = random_request(random).grammar
+    whole = Constraint(grammars, grammar.text)
+    parted = Constraint(grammars, grammar.text, parts=grammar.parts)
+    closers = Closer(whole), Closer(parted)
+    for _ in range(random.randrange(60)):
+        if whole.ended:
+            break
+        token = sampler.draw(whole.mask(), random, 0.3)
+        for constraint in (whole, parted):
+            constraint.accept(token)
+        if random.random() < 0.1:
+            one, other = (closer.fits(2000) and len(closer.plan or ()) for closer in closers)
+            assert one == other
+            for closer in closers:
+                closer.plan = None
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 1_000_000), st.booleans())
+def test_a_limit_that_is_far_is_not_felt(
+    grammars: Grammars, sampler: Sampler, seed: int, in_parts: bool
+) -> None:
     """With four hundred tokens to spare nothing is taken back, whatever is sampled."""
     random = Random(seed)
-    constraint = Constraint(grammars, random_request(random).grammar.text)
+    grammar = random_request(random).grammar
+    constraint = Constraint(grammars, grammar.text, parts=grammar.parts if in_parts else None)
     closer = Closer(constraint)
     for left in range(500, 440, -1):
         if not constraint.ended:
@@ -261,12 +293,16 @@ def test_a_limit_that_is_far_is_not_felt(grammars: Grammars, sampler: Sampler, s
             constraint.accept(sampler.draw(constraint.mask(), random, 0.6))
 
 
-def test_a_way_that_is_too_long_is_not_taken(grammars: Grammars, encoding: HarmonyEncoding) -> None:
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_a_way_that_is_too_long_is_not_taken(
+    grammars: Grammars, encoding: HarmonyEncoding, in_parts: bool
+) -> None:
     """However many tokens are left: a call that needs more of them is not begun."""
     long = ToolDescription.new(
         "long", "", {"properties": {"a": {"type": "string", "minLength": 9000}}, "required": ["a"]}
     )
-    constraint = Constraint(grammars, TurnGrammar.of([long]).text)
+    turn = TurnGrammar.of([long])
+    constraint = Constraint(grammars, turn.text, parts=turn.parts if in_parts else None)
     closer = Closer(constraint)
     assert closer.fits(800)
     for token in encoding.encode(" to=functions.long<|channel|>", allowed_special="all"):

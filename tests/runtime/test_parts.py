@@ -217,6 +217,19 @@ def test_a_tool_is_compiled_once_for_all_turns(
     assert not any(text in compiled for text in (turn.text for turn in turns))
 
 
+def test_a_body_is_compiled_once_no_other_may_come(
+    fresh: Grammars, encoding: HarmonyEncoding, compiled: list[str]
+) -> None:
+    """Before it begins, since its header is still to be written; those of other tools never are."""
+    turn = TurnGrammar.of([tool("f", x={"type": "null"}), tool("g", y={"type": "null"})])
+    constraint = begun(fresh, turn, *encoding.encode(" to=functions."))
+    constraint.mask()
+    assert not any("json_schema" in text for text in compiled)
+    constraint.accept(*encoding.encode("f"))
+    fresh._worker.shutdown()
+    assert [text for text in compiled if "json_schema" in text] == [turn.parts.bodies["call_0"].grammar]
+
+
 def test_a_body_waits_for_no_other(
     fresh: Grammars, encoding: HarmonyEncoding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,15 +237,16 @@ def test_a_body_waits_for_no_other(
     busy, let_go, make = Event(), Event(), Grammars._compile
 
     def slow(grammars: Grammars, text: str) -> Compiled:
-        if "slow" in text and "body" in text:
+        if "slow" in text:
             busy.set()
             assert let_go.wait(60)
         return make(grammars, text)
 
     monkeypatch.setattr(Grammars, "_compile", slow)
     turn = TurnGrammar.of([tool("f", slow={"const": 1}), tool("g", quick={"const": 1})])
-    constraint = Constraint(fresh, turn.text, parts=turn.parts)
+    begun(fresh, turn, *encoding.encode(" to=functions.f"))
     assert busy.wait(60)
+    constraint = Constraint(fresh, turn.text, parts=turn.parts)
     assert constraint.is_compiled
     assert constraint.ready() is constraint
     constraint.accept(
@@ -323,18 +337,24 @@ def test_a_small_vocabulary_has_parts_too() -> None:
 
     @dataclass(frozen=True)
     class Letter:
-        first: str = 'start: "Dear " ("A" <|x|> "any" | "B" <|x|> "one")'
-        rest: str = 'start: "PS" <|x|> "one"'
-        begun: tuple[str, ...] = ("Dear",)
+        begun: str = "Dear"
         opening: str = "<|x|>"
 
         @property
+        def first(self) -> dict[str, list[list[list[str]]]]:
+            return {"any": [[[" "], ["A", "\xc3\xb6"]]], "one": [[[" "], ["B"]]]}
+
+        @property
+        def rest(self) -> dict[str, list[list[list[str]]]]:
+            return {"one": [[["<|z|>"], [", PS"]]]}
+
+        @property
         def bodies(self) -> dict[str, Part]:
-            return {"any": Part(None, last=False), "one": Part('start: "hi" <|y|>', last=True)}
+            return {"any": Part(None, last=False), "one": Part('start: "hi"', last=True)}
 
     constraint = Constraint(Grammars(table), "start: unused", parts=Letter())
     assert bytes(constraint.forced()) == b" "
     constraint.accept(*b" A", 256, *b"words", 257)
-    assert constraint.forced() == [*b"PS", 256, *b"hi", 257]
+    assert constraint.forced() == [*b"Dear", 258, *b", PS", 256, *b"hi", 257]
     constraint.accept(*constraint.forced())
     assert constraint.ended

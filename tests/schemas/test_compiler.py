@@ -1,4 +1,4 @@
-"""Masks that are taken without asking the compiler are ones that it takes."""
+"""Schemas that are taken as they are, without rewriting and asking the compiler, are ones that it takes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harmony.schemas.compiler import OPTIONS, is_plain
+from harmony.schemas import enforce
+from harmony.schemas.compiler import OPTIONS
+from harmony.schemas.document import Document
+from harmony.schemas.plain import plain_mask
+from harmony.schemas.relaxation import Relaxation
 
 names = st.text(max_size=3)
 
@@ -58,12 +62,47 @@ masks = st.recursive(
 )
 
 
-@given(masks)
-def test_plain_masks_compile(mask: Any) -> None:
+notes = st.dictionaries(st.sampled_from(["title", "description", "default", "examples"]), st.text(max_size=3))
+schemas = st.builds(
+    lambda schema, added: schema if isinstance(schema, bool) else added | schema, masks, notes
+)
+nonsense = st.recursive(
+    st.sampled_from([None, True, 3, -1, 0.5, "a", "string", "object", "\x01"]),
+    lambda below: (
+        st.lists(below, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["type", "enum", "anyOf", "properties", "required", "items", "minItems", "minLength"]
+            ),
+            below,
+        )
+    ),
+)
+
+
+@given(schemas)
+def test_plain_masks_compile(schema: Any) -> None:
     """Whatever is plain has a value, and no complaint."""
-    if is_plain(mask) and isinstance(mask, dict):
+    mask = plain_mask(schema)
+    if isinstance(mask, dict):
         grammar = llguidance.LLMatcher.grammar_from_json_schema(json.dumps({**mask, "x-guidance": OPTIONS}))
         assert llguidance.LLMatcher.validate_grammar(grammar) == ""
+
+
+@given(schemas | nonsense)
+def test_rewriting_what_is_plain_gives_the_same(schema: Any) -> None:
+    """The same mask, and nothing is left to a veto; what is no schema is not plain."""
+    if (mask := plain_mask(schema)) is not None:
+        relaxation = Relaxation(Document(json.dumps(schema)))
+        assert relaxation.root.holds() == mask
+        assert not relaxation.residuals
+        assert mask is True or json.loads(enforce(schema).mask) == mask | {"x-guidance": OPTIONS}
+
+
+def test_what_a_schema_says_to_people_is_left_out() -> None:
+    """Of the whole and of its parts, whatever the names of the properties."""
+    schema = {"type": "object", "title": "T", "properties": {"title": {"type": "null", "description": "D"}}}
+    assert plain_mask(schema) == {"type": "object", "properties": {"title": {"type": "null"}}}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +115,7 @@ def test_plain_masks_compile(mask: Any) -> None:
 )
 def test_masks_of_tools_are_plain(mask: Any) -> None:
     """What tools ask of their arguments needs no question to the compiler."""
-    assert is_plain(mask)
+    assert plain_mask(mask) == mask
 
 
 @pytest.mark.parametrize(
@@ -88,8 +127,13 @@ def test_masks_of_tools_are_plain(mask: Any) -> None:
         {"enum": []},
         {"type": "number", "minimum": 10**300},
         {"type": "string", "enum": ["a"], "maxLength": 0},
+        {"type": "object", "required": ["a"], "additionalProperties": False},
+        {"type": "object", "properties": {"a": {"enum": ["\x01"]}}},
+        {"type": "integer", "minimum": True},
+        {"type": "array", "minItems": -1},
+        {"type": "object", "required": "a"},
     ],
 )
 def test_masks_that_may_have_no_value_are_not_plain(mask: Any) -> None:
-    """What bounds may leave empty, or is beyond the compiler, is asked about."""
-    assert not is_plain(mask)
+    """What bounds may leave empty, is beyond the compiler, or is no schema, is asked about."""
+    assert plain_mask(mask) is None
