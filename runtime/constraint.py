@@ -105,8 +105,10 @@ class Constraint:
 
         At least one may, or it raises DeadEndError. When nothing may follow, that is the end of text.
         """
-        self._matcher.fill(self._row)
-        self._checked()
+        matcher = self._matcher
+        matcher.fill(self._row)
+        if matcher.failure:
+            self._checked()
         mask = self._row.mask
         if self._refused:
             mask &= ~packed(self._refused, len(mask))

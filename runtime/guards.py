@@ -22,21 +22,19 @@ class Guards:
 
     def __init__(self, table: TokenTable) -> None:
         self._table = table
+        self._ordinary = len(table.tokens)
 
     def narrow(self, mask: Mask, tokens: Sequence[int]) -> None:
         """Take from `mask` int32 [words], in place, what would run away after `tokens`."""
-        if not tokens or (last := tokens[-1]) >= len(self._table.tokens):
+        if not tokens or (last := tokens[-1]) >= self._ordinary:
             return
-        if last in tokens[-2:-1] and self._repeats(tokens):
-            _remove(mask, packed([last], len(mask)))
-        if last in self._blank and len(tokens) >= MOST_REPEATS:
-            if self._blank.issuperset(tokens[-MOST_REPEATS:]):
+        if len(tokens) >= MOST_REPEATS:
+            if tokens[-2] == last and len(set(tokens[-MOST_REPEATS:])) == 1:
+                _remove(mask, packed([last], len(mask)))
+            if last in self._blank and self._blank.issuperset(tokens[-MOST_REPEATS:]):
                 _remove(mask, self._blank_mask)
-        elif last in self._digits and self._in_number(mask) and self._trailing_digits(tokens) > MOST_DIGITS:
+        if last in self._digits and self._in_number(mask) and self._trailing_digits(tokens) > MOST_DIGITS:
             _remove(mask, self._digit_mask)
-
-    def _repeats(self, tokens: Sequence[int]) -> bool:
-        return len(tokens) >= MOST_REPEATS and len(set(tokens[-MOST_REPEATS:])) == 1
 
     def _in_number(self, mask: Mask) -> bool:
         """Whether digits may come and letters may not: a number, rather than text or a string."""

@@ -22,7 +22,7 @@ class Row:
     def __init__(self, words: int) -> None:
         self.mask = np.empty(words, np.int32)
         self.pointer, self.bytes = self.mask.ctypes.data, self.mask.nbytes
-        self._words = self.mask.view(np.uint32)
+        self._words = self.mask.data.cast("B").cast("I")  # reads words faster than an array does
 
     def only(self, token: int) -> None:
         """Allow this token alone."""
@@ -31,8 +31,9 @@ class Row:
 
     def replace(self, token: int, other: int) -> None:
         """Allow the other token instead of this one, if that is allowed."""
-        if self._words[token // WORD] >> token % WORD & 1:
-            self._words[token // WORD] ^= 1 << token % WORD
+        word = self._words[token // WORD]
+        if word >> token % WORD & 1:
+            self._words[token // WORD] = word ^ 1 << token % WORD
             self._words[other // WORD] |= 1 << other % WORD
 
 

@@ -6,7 +6,7 @@ The symbols take more than the schema where a keyword is left out (bounds of num
 
 import json
 from collections.abc import Iterator, Mapping
-from functools import reduce
+from functools import cache, reduce
 from itertools import chain
 from typing import Any, Final
 from urllib.parse import unquote
@@ -31,6 +31,8 @@ Schema = Mapping[str, Any] | bool
 
 _TYPES: Final = ("null", "boolean", "integer", "number", "string", "array", "object")
 _SPACE: Final = Repeat(chars((32, 32), (9, 10), (13, 13)))
+_NULL: Final = Text("null")
+_BOOLEAN: Final = Choice((Text("true"), Text("false")))
 _ANNOTATIONS: Final = frozenset(("title", "description", "default", "examples", "$comment", "x-guidance"))
 _SILENT: Final = _ANNOTATIONS | {"$schema", "$defs", "definitions"}
 
@@ -100,9 +102,9 @@ class _Reader:
     def _of_type(self, name: str, schema: Mapping[str, Any]) -> Symbol:
         match name:
             case "null":
-                return Text("null")
+                return _NULL
             case "boolean":
-                return Choice((Text("true"), Text("false")))
+                return _BOOLEAN
             case "integer" | "number":
                 return number(name, schema)
             case "string":
@@ -167,6 +169,7 @@ def _member(key: Symbol, value: Symbol) -> Symbol:
     return Sequence((key, _mark(":"), value))
 
 
+@cache
 def _mark(mark: str) -> Symbol:
     return Sequence((_SPACE, Text(mark), _SPACE))
 

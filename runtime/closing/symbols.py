@@ -150,13 +150,14 @@ class Costs:
         symbols = list(_innermost_first(self.root))
         self.cost.update(dict.fromkeys(symbols, inf))
         changed = True
-        while changed:  # a second time to see that nothing does, and more often where rules are recursive
+        is_recursive = any(isinstance(symbol, Rule) for symbol in symbols)
+        while changed:  # once, but where rules may be recursive until nothing does
             changed = False
             for symbol in symbols:
                 lower = self._of(symbol)
                 if lower < self.cost[symbol]:
                     self.cost[symbol] = lower
-                    changed = True
+                    changed = is_recursive
                     if isinstance(symbol, Choice):  # noted now, since later a longer way may cost the same
                         self._best[symbol] = min(symbol.options, key=self.cost.__getitem__)
 
@@ -225,13 +226,14 @@ def _innermost_first(root: Symbol) -> Iterator[Symbol]:
     seen, open_ones = {root}, [(root, iter(children(root)))]
     while open_ones:
         symbol, rest = open_ones[-1]
-        child = next((part for part in rest if part not in seen), None)
-        if child is None:
+        for child in rest:
+            if child not in seen:
+                seen.add(child)
+                open_ones.append((child, iter(children(child))))
+                break
+        else:
             open_ones.pop()
             yield symbol
-        else:
-            seen.add(child)
-            open_ones.append((child, iter(children(child))))
 
 
 def _without_surrogates(ranges: Iterable[Range]) -> Iterator[Range]:
