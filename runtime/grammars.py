@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_ROOM = 20
+"""How many times the default limits a grammar may take that outgrows them."""
+
 _CHARACTER = r'[^"\\\x00-\x1F\x7F]'
 _SLICES = [
     r"[\x20\x0A\x0D\x09]+",
@@ -156,7 +159,7 @@ class Grammars:
         matcher = _matcher(tokenizer, text)
         # Some grammars outgrow the default limits, a few of them only when their first mask is computed.
         if matcher.is_error():
-            matcher = _matcher(tokenizer, text, room=20)
+            matcher = _matcher(tokenizer, text, _ROOM)
         if matcher.is_error():
             raise GrammarError(f"this grammar cannot be enforced: {_reason(matcher.get_error())}")
         return Compiled(text, self.table, tokenizer, matcher)
@@ -216,13 +219,17 @@ class _Vocabulary:
 
 
 def _matcher(tokenizer: "LLTokenizer", text: str, room: int = 1) -> "LLMatcher":
-    """A matcher with its first mask computed, within `room` times the default limits; it may be in error."""
+    """A matcher with its first mask computed, within `room` times the default limits; it may be in error.
+
+    Some masks of large grammars take more than the default limit of a single one, in the middle of a turn,
+    where it is better that one takes long than that the turn fails.
+    """
     from llguidance import LLMatcher, LLParserLimits
 
     usual = LLParserLimits()
     limits = LLParserLimits(
         initial_lexer_fuel=room * usual.initial_lexer_fuel,
-        step_lexer_fuel=room * usual.step_lexer_fuel,
+        step_lexer_fuel=_ROOM * usual.step_lexer_fuel,
         max_lexer_states=room * usual.max_lexer_states,
         verbose_errors=False,
     )
