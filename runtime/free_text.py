@@ -1,11 +1,13 @@
 """Any text up to one special token, which needs no automaton: almost all of its masks are the same one.
 
-The masks are those that llguidance gives for any text. They differ only within a character that is cut:
-after its first bytes just those may come that go on with it.
+The masks are those that llguidance gives for any text, whose view of the vocabulary need not be built for
+them. They differ only within a character that is cut: after its first bytes just those may come that go on
+with it.
 """
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,20 +17,18 @@ from harmony.runtime.token_table import WORD, Mask, packed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harmony.runtime.grammars import Compiled
     from harmony.runtime.matcher import Row
+    from harmony.runtime.token_table import TokenTable
 
 ANY_TEXT = "start: /(?s:.*)/"
 
 
 class FreeText:
-    """The masks of any text over the vocabulary of ANY_TEXT, as it was compiled."""
+    """The masks of any text over a vocabulary, each made when it is first needed."""
 
-    def __init__(self, compiled: Compiled) -> None:
-        self.table = compiled.table
-        self._compiled = compiled
+    def __init__(self, table: TokenTable) -> None:
+        self.table = table
         self._masks: dict[tuple[bytes, int], Mask] = {}
-        self._octets = {self.table.tokens[token]: token for token in self.table.octets}
 
     def mask(self, cut: bytes, end: int) -> Mask:
         """What may follow, behind the first bytes of a character; `end` may behind a whole one."""
@@ -38,18 +38,20 @@ class FreeText:
 
     def cut_after(self, cut: bytes, token: int) -> bytes:
         """The bytes behind the last whole character, after a token of the mask."""
-        text = cut + self.table.tokens[token]
-        try:
-            text.decode()
-        except UnicodeDecodeError as error:
-            return text[error.start :]
-        return b""
+        return _cut(cut + self.table.tokens[token]) or b""
 
     def _mask(self, cut: bytes, end: int) -> Mask:
-        matcher, table = self._compiled.matcher.deep_copy(), self.table
-        matcher.consume_tokens([self._octets[bytes([octet])] for octet in cut])
-        mask = np.frombuffer(matcher.compute_bitmask(), np.int32)[: table.words]
-        return mask if cut else mask & ~packed([table.end_of_text], table.words) | packed([end], table.words)
+        if cut:
+            may_follow = [token for token, text in self._going_on if _cut(cut + text) is not None]
+            return packed(may_follow, self.table.words)
+        tokens = enumerate(self.table.tokens)
+        may_follow = [token for token, text in tokens if text.isascii() or _cut(text) is not None]
+        return packed([*may_follow, end], self.table.words)
+
+    @cached_property
+    def _going_on(self) -> list[tuple[int, bytes]]:
+        """The tokens that may go on with a character, as no first byte of one begins them."""
+        return [(token, text) for token, text in enumerate(self.table.tokens) if text[0] & 0xC0 == 0x80]
 
 
 class TextMatcher:
@@ -97,3 +99,12 @@ class TextMatcher:
         other = TextMatcher(self._free, self._end)
         other.stopped, other.failure, other._cut = self.stopped, self.failure, self._cut
         return other
+
+
+def _cut(text: bytes) -> bytes | None:
+    """The bytes behind the last whole character of UTF-8; None if more would not make a character of them."""
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        return text[error.start :] if error.reason == "unexpected end of data" else None
+    return b""

@@ -1,7 +1,8 @@
 """Grammars over the tokens of one vocabulary: compiled in a thread, kept by their text.
 
 The compiler is llguidance (https://github.com/guidance-ai/llguidance); the grammars are of its Lark dialect.
-Loading it and building its view of the vocabulary takes some tenths of a second, once for each `Grammars`.
+Loading it and building its view of the vocabulary takes some tenths of a second, once for each `Grammars`
+that compiles anything.
 """
 
 import re
@@ -18,7 +19,7 @@ from harmony.errors import GrammarError
 from harmony.runtime.closing.automaton import Automaton
 from harmony.runtime.closing.lark import symbol_of
 from harmony.runtime.closing.symbols import Costs
-from harmony.runtime.free_text import ANY_TEXT, FreeText
+from harmony.runtime.free_text import FreeText
 from harmony.runtime.guards import Guards
 from harmony.runtime.matcher import GrammarMatcher
 from harmony.runtime.parts import PartedGrammar, Parts
@@ -112,7 +113,7 @@ class Grammars:
         self._costs: OrderedDict[str, Costs] = OrderedDict()
         self._lock = Lock()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="harmony-grammars")
-        self._tokenizers = self._worker.submit(_Tokenizers, table)
+        self._tokenizers = Once(lambda: _Tokenizers(table))
 
     def compiled(self, text: str) -> Once[Compiled]:
         """The grammar of this text, at once if it is kept; its result raises GrammarError."""
@@ -130,11 +131,9 @@ class Grammars:
             return _latest(self._parted, text, self._kept)
 
     @cached_property
-    def free_text(self) -> Once[FreeText]:
+    def free_text(self) -> FreeText:
         """Any text, for the bodies that have no grammar."""
-        free_text = Once(lambda: FreeText(self._compile(ANY_TEXT)))
-        self._worker.submit(free_text.result)
-        return free_text
+        return FreeText(self.table)
 
     def costs(self, text: str) -> Costs:
         """What each part of the grammar of this text costs at least; it need not be compiled for that."""

@@ -70,7 +70,6 @@ class PartedGrammar:
         self.opening = self.table.special[parts.opening]
         self.bodies = parts.bodies
         self._grammars = grammars
-        self._free_text = grammars.free_text
         self._awaited = [
             grammars.compiled(body.grammar)
             for body in parts.bodies.values()
@@ -110,7 +109,7 @@ class PartedGrammar:
         body = self.bodies[name]
         end = self.table.special[body.end]
         if body.grammar is None:
-            return body, end, TextMatcher(self._free_text.result(), end)
+            return body, end, TextMatcher(self._grammars.free_text, end)
         return body, end, EndedMatcher(self._grammars.compiled(body.grammar).result().start(), end)
 
     def costs(self, name: str) -> Costs:

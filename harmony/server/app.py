@@ -18,6 +18,7 @@ from starlette.routing import Route
 from harmony import TurnGrammar
 from harmony.agent.enforcement import constrain
 from harmony.errors import GrammarError, HarmonyError, RequestError
+from harmony.formats import JsonSchema
 from harmony.server.completions import complete
 from harmony.server.schemas import openapi
 from harmony.server.serving import Limits, Serving
@@ -76,8 +77,8 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        with suppress(GrammarError):  # begins what the first grammar would wait for, where there can be one
-            await asyncio.to_thread(constrain, engine, TurnGrammar.of)
+        with suppress(GrammarError):  # begins what the first schema would wait for, where there can be one
+            await asyncio.to_thread(constrain, engine, partial(TurnGrammar.of, response=JsonSchema({})))
         yield
         await engine.aclose()
 
