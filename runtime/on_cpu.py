@@ -33,35 +33,34 @@ class CpuTransformer(Transformer):
     def __call__(self, tokens: Tensor, cache: KVCache | Batch, *, all_positions: bool = False) -> Tensor:
         if all_positions or isinstance(cache, KVCache) or len(tokens) > cpu.FEW_ROWS:
             return super().__call__(tokens, cache, all_positions=all_positions)
-        x = self._step(cache).read(tokens, cache)[cache.wanted]
+        x = self._step(len(tokens), cache).read(tokens, cache)[cache.wanted]
         return unembed(x, self.norm, self.unembedding, eps=self.config.rms_norm_eps)
 
-    def _step(self, batch: Batch) -> "FewRows":
-        """The step for so many rows and, up to the next power of two, pages; of the last cache alone."""
+    def _step(self, rows: int, batch: Batch) -> "FewRows":
+        """The step for so many rows, on the cache that was used last."""
         if batch.pages is not self._layers:
             self._layers = batch.pages
-            self._steps: dict[tuple[int, int], FewRows] = {}
-        rows = sum(len(part.tokens) for part in batch.parts)
-        most = max(len(part.sequence.full) for part in batch.parts)
-        size = rows, 1 << (most - 1).bit_length()
-        if size not in self._steps:
-            self._steps[size] = FewRows(self, batch.pages, *size)
-        return self._steps[size]
+            self._steps: dict[int, FewRows] = {}
+        if rows not in self._steps:
+            self._steps[rows] = FewRows(self, batch.pages, rows, batch.most_pages)
+        return self._steps[rows]
 
 
 class FewRows:
-    """A step of `rows` tokens, whose sequences have up to `width` pages.
+    """A step of `rows` tokens, of sequences that have up to `most_pages`.
 
     Its input lies in tensors that stay where they are.
     """
 
-    def __init__(self, model: CpuTransformer, layers: Sequence[PagedLayer], rows: int, width: int) -> None:
+    def __init__(
+        self, model: CpuTransformer, layers: Sequence[PagedLayer], rows: int, most_pages: int
+    ) -> None:
         config, self._model = model.config, model
         self._x = torch.empty(rows, config.hidden_size, dtype=model.dtype)
         self._cos, self._sin = torch.empty(2, rows, config.head_dim // 2)
         lengths = torch.zeros(rows, dtype=torch.int32)
         self._full, self._sliding = (
-            Places(torch.zeros_like(lengths), torch.zeros(rows, width, dtype=torch.int32), lengths)
+            Places(torch.zeros_like(lengths), torch.zeros(rows, most_pages, dtype=torch.int32), lengths)
             for _ in range(2)
         )
         self._tabled: list[tuple[object, ...]] = []

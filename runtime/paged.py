@@ -182,7 +182,7 @@ class Batch:
     """The cache of one step that reads tokens of several sequences, those of each in a row."""
 
     def __init__(self, cache: PagedCache, parts: Sequence[Part]) -> None:
-        self.parts, self.pages = parts, cache.layers
+        self.parts, self.pages, self.most_pages = parts, cache.layers, cache.full.size
         self.device = device = cache.layers[0].keys.device
         ends = accumulate(len(part.tokens) for part in parts)
         wanted = [range(end - part.wanted, end) for end, part in zip(ends, parts, strict=True)]
