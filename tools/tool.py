@@ -1,6 +1,6 @@
 """What the agent asks of a tool."""
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol, Self, runtime_checkable
 
 from harmony import ToolDescription, ToolNamespaceConfig
 from harmony.tools.citations import Citation
@@ -45,6 +45,20 @@ class CitableTool(Protocol):
 
 
 @runtime_checkable
+class BrowsingTool(CitableTool, Protocol):
+    """A tool that looks up pages and displays each under a cursor."""
+
+    def action(self, function: str | None, arguments: str) -> dict[str, str] | None:
+        """What a call would look up, in the words of Responses; None if it cannot be told.
+
+        A `search` has a `query`, an `open_page` a `url`, a `find_in_page` a `pattern` and a `url`.
+        """
+
+    def pass_over(self, said: str) -> None:
+        """Display no page under a cursor that `said` cites of pages which are gone."""
+
+
+@runtime_checkable
 class FittedTool(Protocol):
     """A tool that sizes its answers to the model."""
 
@@ -58,6 +72,21 @@ class ClosableTool(Protocol):
 
     async def aclose(self) -> None:
         """End them."""
+
+
+@runtime_checkable
+class ServedTool(BuiltinTool, Protocol):
+    """A tool of which a server gives one to each request, and that goes on in the next of a conversation."""
+
+    def copy(self) -> Self:
+        """Another tool that goes on from here by itself, and is closed by itself.
+
+        What was displayed goes along; what runs, and what the tools share, stays with this one.
+        """
+
+    @property
+    def size(self) -> int:
+        """How many characters it holds of what was displayed, at most."""
 
 
 Tool = BuiltinTool | CallableTool

@@ -131,10 +131,23 @@ def tools_of(options: argparse.Namespace) -> list[Tool]:
 
     Raises UsageError, and ToolError for a folder, a service, a key or an extra that is not there.
     """
+    return [_tool(name, options) for name in tool_names(options)]
+
+
+def tool_names(options: argparse.Namespace) -> list[str]:
+    """The names in `--tools`. Raises UsageError for options of the browser without it."""
     names = [name.strip() for name in options.tools.split(",") if name.strip()]
     if "browser" not in names and (options.docs or options.search):
         raise UsageError("--docs and --search are for the browser: add --tools browser")
-    return [] if names == ["none"] else [_tool(name, options) for name in names]
+    return [] if names == ["none"] else names
+
+
+def browser_of(options: argparse.Namespace) -> "browser.Browser":
+    """The browser over what `--docs` or `--search` names; a folder is indexed first.
+
+    Raises UsageError, and ToolError for a folder, a service, a key or an extra that is not there.
+    """
+    return browser.Browser(_pages(options))
 
 
 def python_of(options: argparse.Namespace) -> Python:
@@ -178,7 +191,7 @@ def _tool(name: str, options: argparse.Namespace) -> Tool:
         case "python":
             return python_of(options)
         case "browser":
-            return browser.Browser(_pages(options))
+            return browser_of(options)
         case _:
             return _function(name)
 

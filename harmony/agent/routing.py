@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from harmony.errors import ApprovalNeededError, SandboxUnavailableError, ToolError
 from harmony.tools.approval import Approve, ask
 from harmony.tools.citations import Citation
-from harmony.tools.tool import BuiltinTool, CallableTool, CitableTool, ClosableTool, FittedTool, Tool
+from harmony.tools.tool import (
+    BrowsingTool,
+    BuiltinTool,
+    CallableTool,
+    CitableTool,
+    ClosableTool,
+    FittedTool,
+    Tool,
+)
 
 _FUNCTIONS = "functions."
 
@@ -72,6 +80,18 @@ class Toolbox:
         """What an answer cites of the pages that its tools have displayed."""
         citable = [tool for tool in self.builtin.values() if isinstance(tool, CitableTool)]
         return tuple(citation for tool in citable for citation in tool.citations(answer))
+
+    def action(self, recipient: str, arguments: str) -> dict[str, str] | None:
+        """What a call would look up, if it is one to a tool that browses (`BrowsingTool.action`)."""
+        namespace, _, function = self.author(recipient).partition(".")
+        tool = self.builtin.get(namespace)
+        return tool.action(function or None, arguments) if isinstance(tool, BrowsingTool) else None
+
+    def pass_over(self, said: str) -> None:
+        """Let no page take a cursor that `said` cites of pages which are gone."""
+        for tool in self.builtin.values():
+            if isinstance(tool, BrowsingTool):
+                tool.pass_over(said)
 
     async def aclose(self) -> None:
         """End what the tools hold."""

@@ -4,19 +4,27 @@ import argparse
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
+from typing import Final
 
 from harmony.agent.loading import engine_of
-from harmony.command_line import Parser, positive
+from harmony.agent.options import browser_of, tool_names
+from harmony.command_line import Parser, did_you_mean, positive
 from harmony.errors import HarmonyError, UsageError
 from harmony.printable import printable
 from harmony.tools.python import Python
+from harmony.tools.tool import ServedTool
 
+_TOOLS: Final[Mapping[str, Callable[[argparse.Namespace], ServedTool]]] = {
+    "python": lambda _: Python(),
+    "browser": browser_of,
+}
 _EPILOG = """\
 examples:
   python -m harmony.server                             the bundled demonstration model, on 127.0.0.1:8000
   python -m harmony.server --model ./gpt-oss-20b --tools python
+  python -m harmony.server --tools browser --docs docs answers from a folder of documents, with citations
 
 With HARMONY_SERVER_KEY in the environment, clients must send that key; HARMONY_API_KEY is the key for a
 model that is itself on a server.
@@ -48,17 +56,27 @@ def _serve(options: argparse.Namespace) -> None:
     if options.host not in ("127.0.0.1", "::1", "localhost") and not api_key:
         raise UsageError(f"on {options.host} others can reach the model; set HARMONY_SERVER_KEY to a key")
     with _bound(options.host, options.port) as address:  # before the model, as its mistakes are told sooner
+        tools = _tools(options)
         engine = engine_of(options)
-        app = create_app(
-            engine,
-            tools=(lambda: [Python()]) if options.tools == "python" else (lambda: ()),
-            api_key=api_key,
-            limits=Limits(requests=options.queue),
-        )
+        app = create_app(engine, tools=tools, api_key=api_key, limits=Limits(requests=options.queue))
         host = f"[{options.host}]" if ":" in options.host else options.host
         print(f"serving {engine.name} on http://{host}:{address.getsockname()[1]}/v1", file=sys.stderr)
         config = uvicorn.Config(app, log_level="warning", limit_concurrency=1024)
         uvicorn.Server(config).run(sockets=[address])
+
+
+def _tools(options: argparse.Namespace) -> list[ServedTool]:
+    """The tools that `--tools` names. Raises UsageError, and ToolError for what the browser cannot read."""
+    known: dict[str, Callable[[argparse.Namespace], ServedTool]] = {
+        "python": lambda _: Python(),
+        "browser": browser_of,
+    }
+    names = tool_names(options)
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, (*known, "none"))
+            raise UsageError(f"there is no tool {name!r} to serve: use python, browser, or none{hint}")
+    return [known[name](options) for name in names]
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -85,7 +103,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", default="tiny", help="tiny (bundled), a folder, a hub name, or a server's URL")
     add("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
     add("--port", type=int, default=8000, help="the port to listen on (8000); 0 takes a free one")
-    add("--tools", choices=("none", "python"), default="none", help="built-in tools that run here (none)")
+    add(
+        "--tools",
+        default="none",
+        metavar="LIST",
+        help="built-in tools that run here: python, browser, or both with a comma (none)",
+    )
+    add("--docs", metavar="FOLDER", help="what the browser reads (the documentation of this package)")
+    add("--search", metavar="NAME", help="let it search the web: searxng, exa, you, tavily or brave")
     add(
         "--context", type=positive, metavar="N", help="the most tokens of prompt and answer (the model's own)"
     )

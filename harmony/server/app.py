@@ -25,12 +25,12 @@ from harmony.server.serving import Limits, Serving
 from harmony.server.wire import EventStream, error_response, read_json, unless_left
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from harmony.runtime.generation import TokenEngine
-    from harmony.server.serving import NewTools
+    from harmony.tools.tool import ServedTool
 
 Json = dict[str, Any]
 
@@ -40,16 +40,17 @@ _OPEN: Final = {"/health", "/openapi.json"}
 def create_app(
     engine: TokenEngine,
     *,
-    tools: NewTools = lambda: (),
+    tools: Sequence[ServedTool] = (),
     api_key: str | None = None,
     limits: Limits | None = None,
 ) -> Starlette:
-    """An ASGI application that serves `engine`, and closes it when it shuts down.
+    """An ASGI application that serves `engine` with built-in `tools`, and closes them when it shuts down.
 
-    `tools` makes the built-in tools of a request, which end with it. With an `api_key`, every request but
-    for /health must bear it.
+    Each request has tools of its own, copies of these: what runs in them ends with it, and the pages of a
+    browser stay for the requests that go on with its conversation. With an `api_key`, every request but for
+    /health must bear it. Raises ToolError when two tools have one name.
 
-    >>> uvicorn.run(create_app(load_engine("tiny"), tools=lambda: [Python()]))
+    >>> uvicorn.run(create_app(load_engine("tiny"), tools=[Python(), Browser("docs/")]))
     """
     serving = Serving(engine, tools, limits or Limits())
     card = {
@@ -80,6 +81,8 @@ def create_app(
         with suppress(GrammarError):  # begins what the first schema would wait for, where there can be one
             await asyncio.to_thread(constrain, engine, partial(TurnGrammar.of, response=JsonSchema({})))
         yield
+        for tool in tools:
+            await tool.aclose()
         await engine.aclose()
 
     app = Starlette(

@@ -7,10 +7,12 @@ practice of vLLM and llama.cpp.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from harmony.call_ids import random_id
 from harmony.server.generation import Closed, Delta, Opened
+from harmony.server.hosted import url_citation
 from harmony.server.wire import error_body
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from harmony.agent.events import Usage
     from harmony.server.generation import Generation, Step
     from harmony.server.requests import Asked
+    from harmony.tools.citations import Citation
 
 Json = dict[str, Any]
 
@@ -34,6 +37,7 @@ class ChatWriter:
         self._content: list[str] = []
         self._reasoning: list[str] = []
         self._calls: list[Json] = []
+        self._annotations: list[Json] = []
         self.id = random_id("chatcmpl")
         self._created = int(time.time())
         self.body: Json = {}
@@ -65,6 +69,9 @@ class ChatWriter:
                 yield from self._grow(self._opened, text)
             case Closed(text) if self._opened is not None and self._opened.kind == "call":
                 self._calls[-1]["function"]["arguments"] = text
+            case Closed(text, citations=citations):
+                before = sum(map(len, self._content)) - len(text)
+                self._annotations += [_annotation(citation, before) for citation in citations]
 
     def finish(self, generation: Generation) -> Iterator[Json]:
         stopped = "tool_calls" if self._calls else "stop"
@@ -75,6 +82,8 @@ class ChatWriter:
             "choices": [{"index": 0, "message": self._message(), "finish_reason": reason, "logprobs": None}],
             "usage": usage,
         }
+        if self._annotations:
+            yield self._chunk({"annotations": self._annotations})
         yield self._chunk({}, reason)
         if self._asked.include_usage:
             yield {**self._head("chat.completion.chunk"), "choices": [], "usage": usage}
@@ -118,7 +127,15 @@ class ChatWriter:
             message["reasoning"] = message["reasoning_content"] = "".join(self._reasoning)
         if self._calls:
             message["tool_calls"] = self._calls
+        if self._annotations:
+            message["annotations"] = self._annotations
         return message
+
+
+def _annotation(citation: Citation, before: int) -> Json:
+    """The annotation of a citation in a text, which has as many characters `before` it."""
+    cited = url_citation(replace(citation, start=citation.start + before, end=citation.end + before))
+    return {"type": citation.type, citation.type: cited}
 
 
 def _call(name: str) -> Json:

@@ -13,14 +13,16 @@ from harmony.agent.events import Usage
 from harmony.agent.routing import Answer, no_such_tool
 from harmony.errors import ContextLengthError
 from harmony.recipients import called_tool, name_of
+from harmony.tools.citations import WholeCitations
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Collection, Iterator
+    from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 
     from harmony.agent.routing import Toolbox
     from harmony.runtime.constraint import Constraint
     from harmony.runtime.generation import SamplingParams, TokenEngine
     from harmony.server.rules import TurnRules
+    from harmony.tools.citations import Citation
     from harmony.transcript import Transcript
 
 Kind = Literal["reasoning", "commentary", "final", "call", "builtin"]
@@ -45,17 +47,20 @@ class Delta:
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """The message is over; it is not `complete` when a limit cut it off."""
+    """The message is over; it is not `complete` when a limit cut it off. An answer cites `citations`."""
 
     text: str
     complete: bool
+    citations: Sequence[Citation] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """What the built-in tool that was called last answered."""
+    """What the built-in tool that was called last answered, and what it looked up if it browses."""
 
     text: str
+    error: bool
+    action: Mapping[str, str] | None = None
 
 
 Step = Opened | Delta | Closed | Returned
@@ -107,8 +112,9 @@ class Generation:
                 return
             if self._called is None:
                 return
+            action = self._toolbox.action(self._called.recipient or "", self._called.text)
             answer = await self._answer(self._called)
-            yield Returned(answer.text)
+            yield Returned(answer.text, answer.error, action)
             self.finish = "length"
             if self._left() == 0:
                 return
@@ -121,6 +127,10 @@ class Generation:
     def is_builtin(self, recipient: str) -> bool:
         """Whether a call goes to a built-in tool that runs here."""
         return recipient.partition(".")[0] in self._toolbox.builtin
+
+    def citations(self, answer: str) -> Sequence[Citation]:
+        """What an answer cites of the pages that were displayed."""
+        return self._toolbox.citations(answer)
 
     def _left(self) -> int | None:
         limit = self._sampling.max_tokens
@@ -169,6 +179,7 @@ class _Reading:
         self._generation = generation
         self._open: Opened | None = None
         self._closed = 0
+        self._whole = WholeCitations()
 
     def take(self, token: int) -> Iterator[Step]:
         parser = self.parser.process(token)
@@ -183,8 +194,7 @@ class _Reading:
                 )
                 self._open = self._opened(header)
                 yield self._open
-            if parser.last_content_delta:
-                yield Delta(parser.last_content_delta)
+            yield from self._grown(self._open, parser.last_content_delta)
 
     def end(self) -> Iterator[Step]:
         """Close what a limit cut off, without a header that was cut off."""
@@ -203,12 +213,22 @@ class _Reading:
     def _close(self) -> Iterator[Step]:
         parsed = self.parser.parsed_messages[self._closed]
         self._closed += 1
-        if self._open is None:
-            yield self._opened(parsed.message)
-        if self.parser.last_content_delta:
-            yield Delta(self.parser.last_content_delta)
-        yield Closed(parsed.message.text, complete=parsed.ending is not None)
+        text, opened = parsed.message.text, self._open
+        if opened is None:
+            opened = self._opened(parsed.message)
+            yield opened
+        yield from self._grown(opened, self.parser.last_content_delta)
+        if held := self._whole.flush():
+            yield Delta(held)
+        citations = self._generation.citations(text) if opened.kind == "final" else ()
+        yield Closed(text, complete=parsed.ending is not None, citations=citations)
         self._open = None
+
+    def _grown(self, opened: Opened, text: str | None) -> Iterator[Step]:
+        """More text of a message; of an answer, no part of a citation before all of it."""
+        shown = self._whole.feed(text or "") if opened.kind == "final" else text
+        if shown:
+            yield Delta(shown)
 
     def _opened(self, message: Message) -> Opened:
         if (recipient := called_tool(message)) is None:

@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator
 
 from harmony import SystemContent, from_chat, from_responses
 from harmony.errors import ConversionError, RequestError
+from harmony.server.hosted import ITEMS
 from harmony.server.schemas import CHAT_REQUEST, RESPONSES_REQUEST
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def _only_functions(body: Json) -> Json:
         if kept and body.get("tool_choice") != "none":
             body["tools"] = kept
     if isinstance(items := body.get("input"), list):
-        body["input"] = [item for item in items if item.get("type") != "code_interpreter_call"]
+        body["input"] = [item for item in items if item.get("type") not in ITEMS]
     return body
 
 

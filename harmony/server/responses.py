@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harmony.call_ids import random_id
 from harmony.server.generation import Closed, Delta, Opened, Returned
+from harmony.server.hosted import hosted, url_citation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from harmony.agent.events import Usage
     from harmony.server.generation import Generation, Step
     from harmony.server.requests import Asked
+    from harmony.tools.citations import Citation
 
 Json = dict[str, Any]
 
@@ -79,8 +81,8 @@ class ResponseWriter:
                 yield from self._grow(text)
             case Closed():
                 yield from self._close(step)
-            case Returned(text):
-                yield from self._returned(text)
+            case Returned():
+                yield from self._returned(step)
 
     def finish(self, generation: Generation) -> Iterator[Json]:
         cut = generation.finish == "length"
@@ -109,14 +111,13 @@ class ResponseWriter:
         return self._at_item(kind, content_index=0, **fields)
 
     def _open(self, opened: Opened) -> Iterator[Json]:
-        if opened.kind == "builtin" and opened.name != "python":
+        if (item := _new_item(opened)) is None:
             return
-        item = _new_item(opened)
         self._output.append(item)
         index = len(self._output) - 1
         yield self._event("response.output_item.added", output_index=index, item={**item})
         if opened.kind == "builtin":
-            yield self._at_item("response.code_interpreter_call.in_progress")
+            yield self._at_item(f"response.{item['type']}.in_progress")
         elif opened.kind != "call":
             yield self._at_part("response.content_part.added", part=_part(opened, ""))
 
@@ -124,8 +125,8 @@ class ResponseWriter:
         match self._opened:
             case Opened("call"):
                 yield self._at_item("response.function_call_arguments.delta", delta=text)
-            case Opened("builtin", "python"):
-                yield self._at_item("response.code_interpreter_call_code.delta", delta=text)
+            case Opened("builtin", name) if (written := hosted(name)) and written.shows_code:
+                yield self._at_item(f"response.{written.item}_code.delta", delta=text)
             case Opened("reasoning"):
                 yield self._at_part("response.reasoning_text.delta", delta=text)
             case Opened("final" | "commentary"):
@@ -133,41 +134,54 @@ class ResponseWriter:
 
     def _close(self, closed: Closed) -> Iterator[Json]:
         opened, text = self._opened, closed.text
-        if opened is None or (opened.kind == "builtin" and opened.name != "python"):
-            return
-        item = self._output[-1]
-        match opened.kind:
-            case "call":
-                item["arguments"] = text
-                name = opened.name
+        match opened:
+            case Opened("call", name):
+                self._output[-1]["arguments"] = text
                 yield self._at_item("response.function_call_arguments.done", arguments=text, name=name)
-            case "builtin":
-                item["code"] = text
-                yield self._at_item("response.code_interpreter_call_code.done", code=text)
-                if closed.complete:
-                    yield self._at_item("response.code_interpreter_call.interpreting")
+            case Opened("builtin", name):
+                if (written := hosted(name)) is None:
                     return
-            case _:
-                item["content"] = [_part(opened, text)]
-                if opened.kind == "reasoning":
-                    yield self._at_part("response.reasoning_text.done", text=text)
-                else:
-                    yield self._at_part("response.output_text.done", text=text, logprobs=[])
-                yield self._at_part("response.content_part.done", part=item["content"][0])
-        item["status"] = "completed" if closed.complete else "incomplete"
-        yield self._event("response.output_item.done", output_index=len(self._output) - 1, item=item)
+                if written.shows_code:
+                    self._output[-1]["code"] = text
+                    yield self._at_item(f"response.{written.item}_code.done", code=text)
+                if closed.complete:
+                    yield self._at_item(f"response.{written.item}.{written.running}")
+                    return
+            case Opened():
+                yield from self._say_all(opened, closed)
+        yield self._done("completed" if closed.complete else "incomplete")
 
-    def _returned(self, text: str) -> Iterator[Json]:
-        if self._opened != Opened("builtin", "python"):
+    def _say_all(self, opened: Opened, closed: Closed) -> Iterator[Json]:
+        part = _part(opened, closed.text)
+        self._output[-1]["content"] = [part]
+        if opened.kind == "reasoning":
+            yield self._at_part("response.reasoning_text.done", text=closed.text)
+        else:
+            part["annotations"] = [*map(_annotation, closed.citations)]
+            for index, annotation in enumerate(part["annotations"]):
+                kind = "response.output_text.annotation.added"
+                yield self._at_part(kind, annotation_index=index, annotation=annotation)
+            yield self._at_part("response.output_text.done", text=closed.text, logprobs=[])
+        yield self._at_part("response.content_part.done", part=part)
+
+    def _returned(self, returned: Returned) -> Iterator[Json]:
+        written = None if self._opened is None else hosted(self._opened.name)
+        if written is None:
             return
-        item = self._output[-1]
-        item["status"] = "completed"
-        item["outputs"] = [{"type": "logs", "logs": text}]
-        yield self._at_item("response.code_interpreter_call.completed")
-        yield self._event("response.output_item.done", output_index=len(self._output) - 1, item=item)
+        self._output[-1].update(written.result(returned))
+        if not returned.error:
+            yield self._at_item(f"response.{written.item}.completed")
+        yield self._done("failed" if returned.error else "completed")
+
+    def _done(self, status: str) -> Json:
+        self._output[-1]["status"] = status
+        return self._event(
+            "response.output_item.done", output_index=len(self._output) - 1, item=self._output[-1]
+        )
 
 
-def _new_item(opened: Opened) -> Json:
+def _new_item(opened: Opened) -> Json | None:
+    """The item of a message that begins; None if it is not shown."""
     match opened.kind:
         case "call":
             return {
@@ -179,14 +193,8 @@ def _new_item(opened: Opened) -> Json:
                 "status": "in_progress",
             }
         case "builtin":
-            return {
-                "type": "code_interpreter_call",
-                "id": random_id("ci"),
-                "code": "",
-                "container_id": "local",
-                "outputs": [],
-                "status": "in_progress",
-            }
+            written = hosted(opened.name)
+            return None if written is None else written.new_item(opened.name)
         case "reasoning":
             item = {"type": "reasoning", "id": random_id("rs"), "summary": [], "content": []}
             return {**item, "status": "in_progress"}
@@ -204,6 +212,10 @@ def _new_item(opened: Opened) -> Json:
 def _part(opened: Opened, text: str) -> Json:
     part: Json = {"type": _PARTS[opened.kind], "text": text}
     return part if opened.kind == "reasoning" else {**part, "annotations": [], "logprobs": []}
+
+
+def _annotation(citation: Citation) -> Json:
+    return {"type": citation.type, **url_citation(citation)}
 
 
 def _usage(usage: Usage) -> Json:

@@ -18,6 +18,7 @@ from harmony.formats import JsonSchema
 from harmony.located import Located
 from harmony.openai_parts import read_response_format
 from harmony.runtime.generation import keeps_to_grammars
+from harmony.server.hosted import CHOICES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -199,8 +200,8 @@ def _recipient(tool: object) -> str:
     match tool:
         case {"type": "function", "name": str(name)} | {"type": "function", "function": {"name": str(name)}}:
             return f"{_FUNCTIONS}{name}"
-        case {"type": "code_interpreter"}:
-            return "python"
+        case {"type": str(kind)} if kind in CHOICES:
+            return CHOICES[kind]
     raise _no_choice("must be auto, none, required, a function, or allowed_tools with a mode and functions")
 
 

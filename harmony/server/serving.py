@@ -9,14 +9,14 @@ from __future__ import annotations
 import asyncio
 import datetime
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import JSONResponse
 
-from harmony import SystemContent
+from harmony import Role, SystemContent
 from harmony.agent.routing import Toolbox
 from harmony.errors import HarmonyError, RequestError
 from harmony.server.chat import ChatWriter
@@ -24,7 +24,7 @@ from harmony.server.generation import Generation
 from harmony.server.requests import Asked, read_request, validate
 from harmony.server.responses import ResponseWriter
 from harmony.server.rules import TurnRules
-from harmony.server.store import Bounded, Transcripts
+from harmony.server.store import Bounded, State, States
 from harmony.server.wire import sse
 
 if TYPE_CHECKING:
@@ -32,14 +32,13 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from harmony import Transcript, TurnGrammar
+    from harmony import TurnGrammar
     from harmony.runtime.generation import TokenEngine
     from harmony.server.requests import Api
-    from harmony.tools.tool import BuiltinTool
+    from harmony.tools.tool import ServedTool
 
 Json = dict[str, Any]
 Writer = ResponseWriter | ChatWriter
-NewTools = Callable[[], Sequence["BuiltinTool"]]
 
 _WRITERS: Final[dict[str, type[ResponseWriter] | type[ChatWriter]]] = {
     "responses": ResponseWriter,
@@ -56,8 +55,8 @@ _log = logging.getLogger("harmony.server")
 class Limits:
     """What bounds the server: requests that run or wait, a body, turns of a request, what is remembered.
 
-    `kept_tokens` are those of transcripts, `kept_items` the characters of responses that a
-    `previous_response_id` can name, both in memory.
+    `kept_tokens` are those of transcripts and of the pages that were displayed in them, `kept_items` the
+    characters of responses that a `previous_response_id` can name, both in memory.
     """
 
     requests: int = 64
@@ -68,14 +67,18 @@ class Limits:
 
 
 class Serving:
-    """One engine, and the requests that it answers; `new_tools` makes the built-in tools of each."""
+    """One engine, and the requests that it answers; each has copies of the tools.
 
-    def __init__(self, engine: TokenEngine, new_tools: NewTools, limits: Limits) -> None:
+    Raises ToolError when two tools have one name, and for what is no tool.
+    """
+
+    def __init__(self, engine: TokenEngine, tools: Sequence[ServedTool], limits: Limits) -> None:
+        Toolbox(tools).fit(engine.context_length)
         self.engine = engine
         self.limits = limits
-        self._new_tools = new_tools
+        self._tools = tools
         self._running = 0
-        self._transcripts = Transcripts(limits.kept_tokens)
+        self._states = States(limits.kept_tokens)
         self._responses: Bounded[list[Json]] = Bounded(limits.kept_items)
         self._grammars: Bounded[TurnGrammar] = Bounded(_KEPT_GRAMMARS)
 
@@ -98,25 +101,29 @@ class Serving:
         """A request that is read, rendered and ready to run. Raises RequestError, HarmonyError."""
         validate(api, body, self.engine.name)
         before = self._before(body) if api == "responses" else []
-        toolbox = Toolbox(self._new_tools() if body.get("tool_choice") != "none" else ())
+        tools = self._tools if body.get("tool_choice") != "none" else ()
         system = SystemContent.new().with_conversation_start_date(datetime.date.today().isoformat())
-        for tool in toolbox.builtin.values():
+        for tool in tools:
             system = system.with_tools(tool.namespace)
 
-        def render() -> tuple[Asked, Transcript]:
+        def render() -> tuple[Asked, State]:
             asked = read_request(api, body, before, system, self.engine)
-            return asked, self._transcripts.resume(asked.conversation.messages)
+            return asked, self._states.resume(asked.conversation.messages, tools)
 
         is_long = len(before) > 100 or len(str(body)) > _RENDERED_ASIDE
-        asked, transcript = await asyncio.to_thread(render) if is_long else render()
+        asked, state = await asyncio.to_thread(render) if is_long else render()
+        transcript = state.transcript
         if len(transcript.prompt) >= self.engine.context_length:
             raise RequestError(
                 f"the prompt has {len(transcript.prompt)} tokens and the context holds "
                 f"{self.engine.context_length}; shorten the conversation",
                 code="context_length_exceeded",
             )
-        namespaces = [tool.namespace for tool in toolbox.builtin.values()]
-        rules = TurnRules(asked, namespaces, self._grammars)
+        toolbox = Toolbox(state.tools)
+        for message in asked.conversation.messages:
+            if message.author.role == Role.ASSISTANT:
+                toolbox.pass_over(message.text)
+        rules = TurnRules(asked, [tool.namespace for tool in tools], self._grammars)
         generation = Generation(
             self.engine,
             transcript,
@@ -127,13 +134,13 @@ class Serving:
             rules,
             await rules.constraint(self.engine, first=True),
         )
-        return Answering(self, asked, generation, toolbox, system)
+        return Answering(self, asked, generation, toolbox, state, system)
 
     def remember(self, answering: Answering, writer: Writer) -> None:
         """Keep what the next request goes on from."""
         asked, said = answering.asked, writer.said
         after = asked.conversation_after(said, answering.system)
-        self._transcripts.put(after.messages, answering.generation.transcript)
+        self._states.put(after.messages, answering.state)
         if asked.api == "responses" and asked.body.get("store") is not False:
             items = asked.items_after(said)
             self._responses.put(writer.id, items, len(str(items)))
@@ -160,6 +167,7 @@ class Answering:
     asked: Asked
     generation: Generation
     toolbox: Toolbox
+    state: State
     system: SystemContent
 
     @property

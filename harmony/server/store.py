@@ -1,15 +1,16 @@
-"""What the server remembers between requests, in memory and bounded: transcripts and responses.
+"""What the server remembers between requests, in memory and bounded: conversations and responses.
 
 A client sends a conversation back without its reasoning, and as text. A transcript is found again by what
 the client sees of it, so that the reasoning between tool calls is put back, and the tokens are those that
-were sampled.
+were sampled; and with it its tools, so that the cursors of a browser keep their meaning.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Generic, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from harmony import Message, Transcript, load_encoding
 from harmony.turns import is_reasoning
@@ -17,7 +18,11 @@ from harmony.turns import is_reasoning
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from harmony.tools.tool import ServedTool
+
 V = TypeVar("V")
+
+_CHARACTERS_PER_TOKEN: Final = 4
 
 
 class Bounded(Generic[V]):
@@ -45,27 +50,48 @@ class Bounded(Generic[V]):
             self._weight -= self._held.popitem(last=False)[1][1]
 
 
-class Transcripts:
-    """Transcripts by what clients see of them; `capacity` counts tokens."""
+@dataclass(frozen=True, slots=True)
+class State:
+    """How a conversation stands: what was said, and the tools with what they have displayed."""
+
+    transcript: Transcript
+    tools: Sequence[ServedTool] = ()
+
+    @property
+    def weight(self) -> int:
+        """In tokens; pages that were displayed weigh about as much as if they were said."""
+        displayed = sum(tool.size for tool in self.tools)
+        return len(self.transcript.tokens) + displayed // _CHARACTERS_PER_TOKEN
+
+    def copy(self) -> State:
+        """One that goes on from here by itself."""
+        return State(self.transcript.copy(), [tool.copy() for tool in self.tools])
+
+
+class States:
+    """The states of conversations by what clients see of them; `capacity` counts tokens."""
 
     def __init__(self, capacity: int) -> None:
-        self._kept: Bounded[Transcript] = Bounded(capacity)
+        self._kept: Bounded[State] = Bounded(capacity)
 
-    def put(self, messages: Sequence[Message], transcript: Transcript) -> None:
-        """Keep the transcript of a conversation that a client will send back as `messages`."""
+    def put(self, messages: Sequence[Message], state: State) -> None:
+        """Keep the state of a conversation that a client will send back as `messages`."""
         *_, (_, key) = _prefixes(messages)
-        self._kept.put(key, transcript.copy(), len(transcript.tokens))
+        self._kept.put(key, state.copy(), state.weight)
 
-    def resume(self, messages: Sequence[Message]) -> Transcript:
-        """The transcript of these messages, as far as it is known as it was sampled. Raises RenderError."""
+    def resume(self, messages: Sequence[Message], tools: Sequence[ServedTool] = ()) -> State:
+        """The state after these messages, as far as it is known as it was sampled.
+
+        What is not known is rendered, and begins with copies of `tools`. Raises RenderError.
+        """
+        state, said = State(Transcript(load_encoding()), tools), 0
         for stop, key in reversed([*_prefixes(messages)]):
             if (known := self._kept.get(key)) is not None:
-                transcript = known.copy()
-                transcript.append(*messages[stop:])
-                return transcript
-        transcript = Transcript(load_encoding())
-        transcript.append(*messages)
-        return transcript
+                state, said = known, stop
+                break
+        state = state.copy()
+        state.transcript.append(*messages[said:])
+        return state
 
 
 def _prefixes(messages: Sequence[Message]) -> Iterator[tuple[int, str]]:

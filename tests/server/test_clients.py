@@ -42,7 +42,7 @@ def client(engine: Scripted, **options: Any) -> Iterator[OpenAI]:
 def responses_events(engine: Scripted, **options: Any) -> list[Any]:
     """The events of a streamed response, each validated anew by the client's own type."""
     with (
-        client(engine, tools=options.pop("builtin", lambda: ())) as c,
+        client(engine, tools=options.pop("builtin", ())) as c,
         c.responses.create(model="scripted", input="Hi", stream=True, **options) as stream,
     ):
         return [EVENTS.validate_python(event.model_dump()) for event in stream]
@@ -99,7 +99,7 @@ def test_a_call_streams_its_arguments() -> None:
 
 def test_the_built_in_python_runs_on_the_server() -> None:
     """Its call and result are events of a code interpreter, and the answer follows."""
-    events = responses_events(Scripted(PYTHON, FINAL), builtin=lambda: [Calculator()])
+    events = responses_events(Scripted(PYTHON, FINAL), builtin=[Calculator()])
     call, message = events[-1].response.output
     assert (call.code, call.outputs[0].logs, message.type) == ("6 * 7", "42", "message")
     assert "response.code_interpreter_call.interpreting" in [event.type for event in events]

@@ -35,6 +35,28 @@ def test_it_serves_the_tiny_model(tmp_path: Path) -> None:
             process.kill()
 
 
+def test_it_serves_a_folder(tmp_path: Path) -> None:
+    """The tiny model looks up what is asked, and its citation leads to the file."""
+    (tmp_path / "hours.md").write_text("The gate opens at nine.\n")
+    command = [*COMMAND, "--tools", "browser", "--docs", ".", "--port", "0"]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stderr is not None
+            url = process.stderr.readline().split()[-1]
+            with OpenAI(base_url=url, api_key="none", max_retries=5) as client:
+                asked = "What does the documentation say about the gate?"
+                answer = client.responses.create(model="tiny", input=asked, temperature=0)
+            cited = [annotation.url for annotation in answer.output[-1].content[0].annotations]  # type: ignore[union-attr]
+            assert cited == ["local:///hours.md"]
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -44,6 +66,9 @@ def test_it_serves_the_tiny_model(tmp_path: Path) -> None:
         (["--port", "99999"], "choose another --port"),
         (["--queue", "0"], "from 1 on"),
         (["--context", "-5"], "from 1 on"),
+        (["--tools", "brwser"], "did you mean browser?"),
+        (["--tools", "python", "--docs", "."], "add --tools browser"),
+        (["--tools", "browser", "--docs", "no-such-folder"], "no-such-folder"),
     ],
 )
 def test_errors_are_one_line(

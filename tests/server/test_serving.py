@@ -14,7 +14,7 @@ from harmony import Message, Role, Transcript, load_encoding
 from harmony.server import Limits
 from harmony.server.requests import Api
 from harmony.server.serving import Serving
-from harmony.server.store import Bounded, Transcripts
+from harmony.server.store import Bounded, State, States
 
 ENCODING = load_encoding()
 EVENTS: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(ResponseStreamEvent)
@@ -31,7 +31,7 @@ def events(api: Api, body: dict[str, Any], tokens: list[int]) -> list[dict[str, 
     """The events of a stream for a model that samples these tokens, and again after each call."""
     engine = Scripted(*[""] * 3)
     engine._turns = [tokens] * 3
-    serving = Serving(engine, lambda: (), Limits(turns=3))
+    serving = Serving(engine, (), Limits(turns=3))
 
     async def collect() -> bytes:
         answering = await serving.answer(api, body | {"max_completion_tokens": 3 * len(tokens)})
@@ -94,8 +94,8 @@ def test_reasoning_that_a_client_adds_is_not_lost() -> None:
     """Only what stands before the end of the kept conversation comes from the transcript."""
     user = Message.from_role_and_content(Role.USER, "Hi")
     thought = Message.from_role_and_content(Role.ASSISTANT, "Hm.").with_channel("analysis")
-    transcripts = Transcripts(1000)
+    states = States(1000)
     transcript = Transcript(ENCODING)
     transcript.append(user)
-    transcripts.put([user], transcript)
-    assert transcripts.resume([user, thought]).messages == [user, thought]
+    states.put([user], State(transcript))
+    assert states.resume([user, thought]).transcript.messages == [user, thought]

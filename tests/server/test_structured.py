@@ -187,7 +187,7 @@ def test_no_call_is_made_with_none() -> None:
 def test_a_built_in_tool_can_be_demanded_once() -> None:
     """The first turn calls it; then the model is free to answer, by the schema."""
     final = "<|channel|>final<|message|>7"
-    with client(Masked(CHAT, final), tools=lambda: [Calculator()]) as c:
+    with client(Masked(CHAT, final), tools=[Calculator()]) as c:
         response = c.responses.create(
             model="scripted",
             input="Hi",

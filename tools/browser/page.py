@@ -79,6 +79,10 @@ class Page:
         return f"[{cursor}] {self.title}{address}\n**{view}**\n\n{numbered(self.lines[first:end], first)}"
 
 
+FORGOTTEN = Page("", "A page that is gone", ("Search for it again.",), sources=(None,))
+"""What a cursor stands for whose page was not kept; nothing can be cited of it."""
+
+
 def page_of(url: str, title: str, lines: Sequence[str], links: Sequence[Link] = ()) -> Page:
     """A page with at least one line; its title is the name in its address where it has none."""
     return Page(

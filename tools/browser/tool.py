@@ -7,6 +7,7 @@ means what the model saw.
 
 import asyncio
 import os
+from copy import copy
 
 from harmony import ToolNamespaceConfig
 from harmony.errors import ToolError
@@ -15,9 +16,9 @@ from harmony.tools.browser.arguments import Arguments
 from harmony.tools.browser.backend import Backend
 from harmony.tools.browser.document import read
 from harmony.tools.browser.local import Local, bundled_docs
-from harmony.tools.browser.page import Link, Page
+from harmony.tools.browser.page import FORGOTTEN, Link, Page
 from harmony.tools.browser.results import find_page, search_page
-from harmony.tools.browser.text import view_end
+from harmony.tools.browser.text import WIDTH, view_end
 from harmony.tools.citations import Citation, marks_in
 
 VIEW_TOKENS = 1024
@@ -25,6 +26,7 @@ VIEWS = 8
 MOST_LINES = 400
 MOST_RESULTS = 20
 _BEFORE_MATCH = 4
+_MOST_PASSED_OVER = 10_000
 
 
 class Browser:
@@ -50,6 +52,7 @@ class Browser:
         self._fits = view_tokens is None
         self._view_tokens = view_tokens or VIEW_TOKENS
         self._pages: list[Page] = []
+        self._owns_backend = True
 
     @property
     def namespace(self) -> ToolNamespaceConfig:
@@ -87,9 +90,44 @@ class Browser:
                 found.append(Citation(mark.start, mark.end, cited.url, cited.title, cited.lines))
         return found
 
+    def action(self, function: str | None, arguments: str) -> dict[str, str] | None:
+        """What a call would look up: `search`, `open_page` or `find_in_page`; None if it cannot be told."""
+        try:
+            given = Arguments(arguments)
+            match function:
+                case "search":
+                    return {"type": "search", "query": given.text("query")}
+                case "open":
+                    return {"type": "open_page", "url": self._asked(given).url}
+                case "find":
+                    pattern, page = given.text("pattern"), self._page(given.number("cursor", -1))
+                    return {"type": "find_in_page", "pattern": pattern, "url": page.url}
+        except ToolError:
+            pass
+        return None
+
+    def pass_over(self, said: str) -> None:
+        """Display no page under a cursor that `said` cites and that has none: its page is gone."""
+        cited = [mark.cursor for mark in marks_in(said) if mark.cursor < _MOST_PASSED_OVER]
+        self._pages += [FORGOTTEN] * (max(cited, default=-1) + 1 - len(self._pages))
+
+    def copy(self) -> "Browser":
+        """Another browser that has displayed the same; closing it leaves the back end to this one."""
+        other = copy(self)
+        other._pages = self._pages.copy()
+        other._owns_backend = False
+        return other
+
+    @property
+    def size(self) -> int:
+        """How many characters the pages have, at most."""
+        lines = {id(page): len(page.lines) for page in self._pages}
+        return WIDTH * sum(lines.values())
+
     async def aclose(self) -> None:
         """Release what the back end holds; the pages stay, since answers cite them."""
-        await self._backend.aclose()
+        if self._owns_backend:
+            await self._backend.aclose()
 
     async def _search(self, arguments: Arguments) -> str:
         query = arguments.text("query")
@@ -98,9 +136,7 @@ class Browser:
         return self._show(search_page(query, results[:n]))
 
     async def _open(self, arguments: Arguments) -> str:
-        asked = arguments.link_or_url()
-        cursor = arguments.number("cursor", -1)
-        link = Link(asked) if isinstance(asked, str) else self._link(self._page(cursor), asked)
+        link = self._asked(arguments)
         if arguments.flag("view_source"):
             page = await self._fetch(link.url, source=True)
         else:
@@ -112,6 +148,12 @@ class Browser:
     async def _find(self, arguments: Arguments) -> str:
         page = self._page(arguments.number("cursor", -1))
         return self._show(find_page(page, arguments.text("pattern")))
+
+    def _asked(self, arguments: Arguments) -> Link:
+        """What a call to open is about: an address, a link of a page, or the page itself."""
+        asked = arguments.link_or_url()
+        cursor = arguments.number("cursor", -1)
+        return Link(asked) if isinstance(asked, str) else self._link(self._page(cursor), asked)
 
     async def _fetch(self, url: str, *, source: bool = False) -> Page:
         document = await self._backend.fetch(readable(url))

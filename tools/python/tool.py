@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 
 from harmony import ToolNamespaceConfig
@@ -80,6 +81,18 @@ class Python:
                 self._session = await self._start()
             printed = await self._session.run(arguments, self._timeout)
             return printed.removesuffix("\n") or NO_OUTPUT
+
+    def copy(self) -> "Python":
+        """The same tool with a session of its own, which has not begun."""
+        other = copy(self)
+        other._workspace = other._session = None
+        other._turn = asyncio.Lock()
+        return other
+
+    @property
+    def size(self) -> int:
+        """0: what it displays is not needed again."""
+        return 0
 
     def list_files(self) -> list[str]:
         """The names of the session's regular files, sorted; in folders, with their path."""
