@@ -8,6 +8,7 @@ from typing import Any
 
 import pydantic
 import pytest
+from masked import Masked
 from openai import OpenAI
 from openai.types.responses import ResponseStreamEvent
 from scripted import Scripted
@@ -165,3 +166,30 @@ def test_a_page_that_was_not_kept_is_never_another(browser: Browser) -> None:
         second = c.responses.create(model="scripted", input="And the roses?", previous_response_id=first.id)
     assert [(text, url) for text, url, _, _ in annotations(second)] == [("【10†L0】", "local:///roses.html")]
     assert "A page that is gone" in load_encoding().decode(engine.prompts[-1])
+
+
+def test_requests_share_what_the_pages_come_from(tmp_path: Path) -> None:
+    """It stays open from one request to the next, and is closed with the application."""
+
+    class Counted(Local):
+        closed = 0
+
+        async def aclose(self) -> None:
+            self.closed += 1
+            await super().aclose()
+
+    backend = Counted(tmp_path, index=":memory:")
+    with client(Scripted(*LOOKED_UP[:1], final("No.")), Browser(backend)) as c:
+        assert c.responses.create(model="scripted", input="When?").output_text == "No."
+        assert backend.closed == 0
+    assert backend.closed == 1
+
+
+@pytest.mark.parametrize("kind", ["web_search", "web_search_preview"])
+def test_a_lookup_can_be_demanded(browser: Browser, kind: str) -> None:
+    """By the names that OpenAI gives the tool; the first turn calls it, whatever the model wants."""
+    with client(Masked("<|channel|>final<|message|>Hi.", final("No.")), browser) as c:
+        choice: Any = {"type": kind}
+        response = c.responses.create(model="scripted", input="Hi", tool_choice=choice)
+    kinds = [item.type for item in response.output if item.type != "reasoning"]
+    assert kinds == ["web_search_call", "message"]
