@@ -48,7 +48,7 @@ def create_app(
 
     Each request has tools of its own, copies of these: what runs in them ends with it, and the pages of a
     browser stay for the requests that go on with its conversation. With an `api_key`, every request but for
-    /health must bear it. Raises ToolError when two tools have one name.
+    /health must bear it. Raises ToolError when two tools have one name, and for what is no `ServedTool`.
 
     >>> uvicorn.run(create_app(load_engine("tiny"), tools=[Python(), Browser("docs/")]))
     """

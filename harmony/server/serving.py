@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse
 
 from harmony import Role, SystemContent
 from harmony.agent.routing import Toolbox
-from harmony.errors import HarmonyError, RequestError
+from harmony.errors import HarmonyError, RequestError, ToolError
 from harmony.server.chat import ChatWriter
 from harmony.server.generation import Generation
 from harmony.server.requests import Asked, read_request, validate
@@ -26,6 +26,7 @@ from harmony.server.responses import ResponseWriter
 from harmony.server.rules import TurnRules
 from harmony.server.store import Bounded, State, States
 from harmony.server.wire import sse
+from harmony.tools.tool import ServedTool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from harmony import TurnGrammar
     from harmony.runtime.generation import TokenEngine
     from harmony.server.requests import Api
-    from harmony.tools.tool import ServedTool
 
 Json = dict[str, Any]
 Writer = ResponseWriter | ChatWriter
@@ -69,10 +69,15 @@ class Limits:
 class Serving:
     """One engine, and the requests that it answers; each has copies of the tools.
 
-    Raises ToolError when two tools have one name, and for what is no tool.
+    Raises ToolError when two tools have one name, and for what is no `ServedTool`.
     """
 
     def __init__(self, engine: TokenEngine, tools: Sequence[ServedTool], limits: Limits) -> None:
+        for tool in tools:
+            if not isinstance(tool, ServedTool):
+                raise ToolError(
+                    f"{tool!r} cannot be served: Python and Browser can; functions are the client's"
+                )
         Toolbox(tools).fit(engine.context_length)
         self.engine = engine
         self.limits = limits

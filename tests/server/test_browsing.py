@@ -15,8 +15,9 @@ from scripted import Scripted
 from served import served
 
 from harmony import load_encoding
-from harmony.server import Limits
-from harmony.tools import Browser
+from harmony.errors import ToolError
+from harmony.server import Limits, create_app
+from harmony.tools import Browser, function
 from harmony.tools.browser import Local
 
 EVENTS: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(ResponseStreamEvent)
@@ -183,6 +184,19 @@ def test_requests_share_what_the_pages_come_from(tmp_path: Path) -> None:
         assert c.responses.create(model="scripted", input="When?").output_text == "No."
         assert backend.closed == 0
     assert backend.closed == 1
+
+
+def test_functions_are_not_served() -> None:
+    """They are the client's to call; the error says what can be served."""
+
+    @function
+    def double(n: int) -> int:
+        """Twice a number."""
+        return 2 * n
+
+    not_served: Any = [double]
+    with pytest.raises(ToolError, match="Python and Browser can"):
+        create_app(Scripted(), tools=not_served)
 
 
 @pytest.mark.parametrize("kind", ["web_search", "web_search_preview"])
