@@ -63,6 +63,15 @@ def test_an_answer_cites_lines_of_pages_that_were_opened(docs: Path) -> None:
     ]
 
 
+def test_a_conversation_that_another_browser_goes_on_with(docs: Path) -> None:
+    """What it cites of pages that are gone leads nowhere, and never to a page that is opened later."""
+    before = Agent(Scripted(*TURNS), tools=[Browser(docs)]).run_sync("When does the gate shut?")
+    again = call("search", query="roses", topn=1), f"<|channel|>final<|message|>{ANSWER}<|return|>"
+    after = Agent(Scripted(*again), tools=[Browser(docs)]).run_sync("Sure?", transcript=before.transcript)
+    assert len(before.citations) == 3
+    assert after.citations == ()
+
+
 def test_the_model_reads_numbered_pages(docs: Path) -> None:
     """The lines that it cites are those of the pages; page text is no marker and no link."""
 
