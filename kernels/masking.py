@@ -5,6 +5,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from harmony.kernels import cpu
+
 NEVER = float("-inf")
 
 
@@ -13,6 +15,10 @@ def mask_logits(logits: Tensor, mask: Tensor) -> Tensor:
 
     Token t is bit t % 32 of word t // 32; ids beyond the mask are ruled out. The result is a new tensor.
     """
+    if _fits(logits, mask):
+        from harmony.kernels.cpu.masking import mask_logits as on_cpu
+
+        return on_cpu(logits, mask)
     octets = mask.to(logits.device, non_blocking=True).contiguous().view(torch.uint8)
     bits = _bits(logits.device).index_select(0, octets.flatten().int()).view(torch.bool)
     allowed = bits.view(*octets.shape[:-1], -1)[..., : logits.shape[-1]]
@@ -20,6 +26,13 @@ def mask_logits(logits: Tensor, mask: Tensor) -> Tensor:
     if beyond:
         allowed = torch.nn.functional.pad(allowed, (0, beyond))
     return torch.where(allowed, logits, NEVER)
+
+
+def _fits(logits: Tensor, mask: Tensor) -> bool:
+    """Whether the kernels of a CPU compute it: one row of whole words."""
+    is_row = logits.ndim == mask.ndim == 1 and len(logits) == 32 * len(mask)
+    on_cpu = logits.device.type == mask.device.type == "cpu" and logits.dtype == torch.float32
+    return is_row and on_cpu and cpu.level() != "torch"
 
 
 @cache

@@ -534,3 +534,14 @@ def as_numbers_f32x16(builder: Any, vector: Any) -> Any:
 @operation(f32x16, f32x16, f32x16)
 def multiply_f32x16(builder: Any, a: Any, b: Any) -> Any:
     return builder.fmul(a, b)
+
+
+@operation(types.void, types.int64, types.int32, types.int64)
+def store_allowed(builder: Any, numbers: Any, bits: Any, to: Any) -> Any:
+    """Of 32 float32 numbers store those whose bit is set, and minus infinity for the others."""
+    form = ir.VectorType(F32, 32)
+    loaded = builder.load(_pointer(builder, numbers, form))
+    loaded.align = 4
+    never = ir.Constant(form, [float("-inf")] * 32)
+    allowed = builder.bitcast(bits, ir.VectorType(ir.IntType(1), 32))
+    return builder.store(builder.select(allowed, loaded, never), _pointer(builder, to, form), align=4)

@@ -17,10 +17,12 @@ from harmony.kernels.cpu.elementwise import rotate as rotate_on_cpu
 from harmony.kernels.cpu.exponential import exp
 from harmony.kernels.cpu.linear import linear
 from harmony.kernels.cpu.llvm import load_f32, store_f32
+from harmony.kernels.cpu.masking import mask_logits
 from harmony.kernels.cpu.moe import moe as moe_on_cpu
 from harmony.kernels.cpu.pool import compute
 from harmony.kernels.cpu.router import route as route_on_cpu
 from harmony.kernels.linear import linear as linear_of_any
+from harmony.kernels.masking import mask_logits as mask_of_any
 from harmony.kernels.moe import Experts, moe, route
 from harmony.kernels.mxfp4 import dequantize
 from harmony.kernels.rms_norm import rms_norm
@@ -184,3 +186,14 @@ def test_attention_over_pages(window: int | None) -> None:
             q[row : row + 1], keys, values, table[row : row + 1], lengths[row : row + 1], sinks, window
         )
         assert torch.equal(one, found[row : row + 1])
+
+
+@pytest.mark.parametrize("words", [1, 3, 6284])
+def test_masks(words: int) -> None:
+    """Each bit rules on its own token, the sign bit too, and nothing behind the last is touched."""
+    logits = torch.randn(32 * words)
+    bits = torch.randint(0, 2, (words, 32), dtype=torch.int64)
+    mask = (bits << torch.arange(32)).sum(-1).to(torch.uint32).view(torch.int32)
+    wanted = torch.where(bits.flatten().bool(), logits, float("-inf"))
+    assert torch.equal(mask_logits(guarded(logits), guarded(mask)), wanted)
+    assert torch.equal(mask_of_any(logits, mask), wanted)
