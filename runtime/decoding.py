@@ -72,8 +72,8 @@ class DecodeStep:
         else:
             self._tokens.send([part.tokens[0] for part in parts])
         self._positions.send([part.start + drawn for part in parts])
-        tabled = [(part.sequence, len(part.sequence.full), *part.sequence.full[-2:]) for part in parts]
-        if tabled != self._tabled:  # pages change only where one is full
+        tabled = [part.sequence.tabled for part in parts]
+        if tabled != self._tabled:
             self._full.send([part.sequence.full for part in parts])
             self._sliding.send([part.sequence.sliding for part in parts])
             self._tabled = tabled

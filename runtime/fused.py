@@ -17,6 +17,7 @@ from harmony.kernels.moe import PackedExperts, moe, pack_experts
 from harmony.kernels.qkv import qkv
 from harmony.kernels.router import route
 from harmony.kernels.unembedding import unembed
+from harmony.runtime import model
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.model import Frame, State, experts_of
 from harmony.runtime.paged import Batch, PagedLayer
@@ -37,10 +38,7 @@ class AttentionBlock:
         self.out_weight, self.out_bias = state[f"{name}.out.weight"], state[f"{name}.out.bias"]
 
     def __call__(self, x: Tensor, cos: Tensor, sin: Tensor, layer: PagedLayer, places: Places) -> Tensor:
-        weight, bias, slots = self.qkv_weight, self.qkv_bias, places.slots
-        q = qkv(x, self.norm, weight, bias, cos, sin, slots, layer.keys, layer.values, eps=self.eps)
-        t = places.attend(q, layer, self.sinks)
-        return linear(t.flatten(1), self.out_weight, self.out_bias, residual=x)
+        return attended(self, x, cos, sin, layer, places)
 
 
 class MoEBlock:
@@ -55,8 +53,28 @@ class MoEBlock:
         self.experts = experts if isinstance(experts, PackedExperts) else pack_experts(experts)
 
     def __call__(self, x: Tensor) -> Tensor:
-        t, weights, ids = route(x, self.norm, self.gate_weight, self.gate_bias, self.top_k, eps=self.eps)
-        return moe(t, weights, ids, self.experts, residual=x)
+        return mixed(self, x)
+
+
+def attended(
+    block: AttentionBlock | model.AttentionBlock,
+    x: Tensor,
+    cos: Tensor,
+    sin: Tensor,
+    layer: PagedLayer,
+    places: Places,
+) -> Tensor:
+    """`x` and what its tokens find in those before them, in operations that kernels fuse."""
+    weight, bias, slots = block.qkv_weight, block.qkv_bias, places.slots
+    q = qkv(x, block.norm, weight, bias, cos, sin, slots, layer.keys, layer.values, eps=block.eps)
+    t = places.attend(q, layer, block.sinks)
+    return linear(t.flatten(1), block.out_weight, block.out_bias, residual=x)
+
+
+def mixed(block: MoEBlock | model.MoEBlock, x: Tensor) -> Tensor:
+    """`x` and what the experts that the router chooses make of it."""
+    t, weights, ids = route(x, block.norm, block.gate_weight, block.gate_bias, block.top_k, eps=block.eps)
+    return moe(t, weights, ids, block.experts, residual=x)
 
 
 class FusedTransformer(Frame):

@@ -12,12 +12,9 @@ from torch import Tensor
 from harmony.kernels import cpu
 from harmony.kernels.cpu.pool import pool
 from harmony.kernels.cpu.tape import recording
-from harmony.kernels.linear import linear
-from harmony.kernels.moe import moe
-from harmony.kernels.qkv import qkv
-from harmony.kernels.router import route
 from harmony.kernels.unembedding import unembed
 from harmony.runtime.cache import KVCache
+from harmony.runtime.fused import attended, mixed
 from harmony.runtime.model import Transformer
 from harmony.runtime.paged import Batch, PagedLayer, Part
 from harmony.runtime.pages import PAGE
@@ -68,14 +65,8 @@ class FewRows:
             x = self._x
             for (attend, mix), layer in zip(model.blocks, layers, strict=True):
                 places = self._full if layer.window is None else self._sliding
-                pools = places.slots, layer.keys, layer.values
-                weight, bias = attend.qkv_weight, attend.qkv_bias
-                q = qkv(x, attend.norm, weight, bias, self._cos, self._sin, *pools, eps=attend.eps)
-                found = places.attend(q, layer, attend.sinks).flatten(1)
-                x = linear(found, attend.out_weight, attend.out_bias, residual=x)
-                weight, bias = mix.gate_weight, mix.gate_bias
-                t, weights, ids = route(x, mix.norm, weight, bias, mix.top_k, eps=mix.eps)
-                x = moe(t, weights, ids, mix.experts, residual=x)
+                x = attended(attend, x, self._cos, self._sin, layer, places)
+                x = mixed(mix, x)
         self._program = tape.program(x)
 
     def read(self, tokens: Tensor, batch: Batch) -> Tensor:
@@ -91,14 +82,14 @@ class FewRows:
     def _place(self, parts: Sequence[Part], positions: Sequence[int]) -> None:
         owners = [part.sequence for part in parts for _ in part.tokens]
         self._full.lengths.copy_(torch.tensor(positions) + 1)
-        tabled = [(owner, len(owner.full), *owner.full[-2:]) for owner in owners]
+        tabled = [owner.tabled for owner in owners]
         for places, tables in (
             (self._full, [owner.full for owner in owners]),
             (self._sliding, [owner.sliding for owner in owners]),
         ):
             rows = zip(tables, positions, strict=True)
             places.slots.copy_(torch.tensor([table[at // PAGE] * PAGE + at % PAGE for table, at in rows]))
-            if tabled != self._tabled:  # pages change only where one is full
+            if tabled != self._tabled:
                 for row, table in enumerate(tables):
                     places.table[row, : len(table)] = torch.tensor(table)
         self._tabled = tabled

@@ -88,6 +88,11 @@ class CachedSequence:
         if match.length % PAGE:
             self._copy(match.blocks[-1])
 
+    @property
+    def tabled(self) -> tuple[object, ...]:
+        """What is equal as long as its pages are the same, which change only where one is full."""
+        return self, len(self.full), *self.full[-2:]
+
     def lacking(self, length: int) -> int:
         """How many pages of each type it takes to have read `length` tokens."""
         return max(0, pages_of(length) - len(self.full))

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack, overload
 
-from harmony import ReasoningEffort, Role, load_encoding
+from harmony import ReasoningEffort, load_encoding
 from harmony.agent.agent_tool import AgentTool
 from harmony.agent.calls import Call, cut_in_the_middle
 from harmony.agent.completion import Completion
@@ -219,9 +219,8 @@ class Agent:
             if transcript is not None:
                 raise ValueError("a run goes on with a transcript or with a session, not with both")
             transcript = session.transcript
-        for segment in () if transcript is None else transcript.said:
-            if segment.message is not None and segment.message.author.role == Role.ASSISTANT:
-                self._toolbox.pass_over(segment.message.text)
+        if transcript is not None:
+            self._toolbox.pass_over(s.message for s in transcript.said if s.message is not None)
         transcript = self._opening.conversation(prompt, transcript, section)
         monitor = None if self._monitor is None else self._monitor()
         trace = None if self._trace is None else self._trace.begin(transcript, self._limits)

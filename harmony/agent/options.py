@@ -47,16 +47,9 @@ Standard output carries the answer (with --json: one event a line); all else goe
 exit status: 0 answered, 1 ended by a limit, 2 an error, 130 interrupted."""
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    p = Parser(
-        prog="python -m harmony.agent",
-        description="Ask a gpt-oss model that can run Python in a sandbox and call your functions.",
-        epilog=_EXAMPLES,
-    )
+def add_engine_options(p: argparse.ArgumentParser, *, sequences: str) -> None:
+    """What a model is loaded with; `sequences` says what those of `--max-sequences` are."""
     add = p.add_argument
-    add("prompt", nargs="?", metavar="PROMPT", help="what to ask; without it, a chat")
-    add("--model", default="tiny", help="tiny (bundled), a folder, a hub name, or a server's URL")
     add(
         "--context",
         type=positive,
@@ -69,12 +62,27 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="leave the embedding table out of the GPU's memory: 1.08 GiB of gpt-oss",
     )
-    add(
-        "--max-sequences",
-        type=positive,
-        metavar="N",
-        help="generations that memory is set apart for (128 on cuda, 16 on a CPU)",
+    add("--max-sequences", type=positive, metavar="N", help=f"{sequences} (128 on cuda, 16 on a CPU)")
+
+
+def add_browser_options(p: argparse.ArgumentParser) -> None:
+    """What `browser_of` reads."""
+    add = p.add_argument
+    add("--docs", metavar="FOLDER", help="what the browser reads (the documentation of this package)")
+    add("--search", metavar="NAME", help="let it search the web: searxng, exa, you, tavily or brave")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = Parser(
+        prog="python -m harmony.agent",
+        description="Ask a gpt-oss model that can run Python in a sandbox and call your functions.",
+        epilog=_EXAMPLES,
     )
+    add = p.add_argument
+    add("prompt", nargs="?", metavar="PROMPT", help="what to ask; without it, a chat")
+    add("--model", default="tiny", help="tiny (bundled), a folder, a hub name, or a server's URL")
+    add_engine_options(p, sequences="generations that memory is set apart for")
     add("--reasoning", choices=("low", "medium", "high"), default="medium", help="reasoning effort (medium)")
     add(
         "--tools",
@@ -82,8 +90,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="LIST",
         help="python, browser, module:function, several with commas, or none",
     )
-    add("--docs", metavar="FOLDER", help="what the browser reads (the documentation of this package)")
-    add("--search", metavar="NAME", help="let it search the web: searxng, exa, you, tavily or brave")
+    add_browser_options(p)
     add("--mcp", action="append", default=[], metavar="SERVER", help="an MCP server's command or URL; again")
     add("--ask", action="store_true", help="ask before each call of a tool")
     add("--file", action="append", default=[], metavar="FILE", help="copy FILE to where python works; again")

@@ -1,8 +1,9 @@
 """Which tool answers a call, and what the model is told when none does."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from harmony import Message, Role
 from harmony.errors import ApprovalNeededError, SandboxUnavailableError, ToolError
 from harmony.tools.approval import Approve, ask
 from harmony.tools.citations import Citation
@@ -87,11 +88,13 @@ class Toolbox:
         tool = self.builtin.get(namespace)
         return tool.action(function or None, arguments) if isinstance(tool, BrowsingTool) else None
 
-    def pass_over(self, said: str) -> None:
-        """Let no page take a cursor that `said` cites of pages which are gone."""
-        for tool in self.builtin.values():
-            if isinstance(tool, BrowsingTool):
-                tool.pass_over(said)
+    def pass_over(self, messages: Iterable[Message]) -> None:
+        """Let no page take a cursor that the assistant cites in `messages` of pages which are gone."""
+        browsing = [tool for tool in self.builtin.values() if isinstance(tool, BrowsingTool)]
+        for message in messages if browsing else ():
+            if message.author.role == Role.ASSISTANT:
+                for tool in browsing:
+                    tool.pass_over(message.text)
 
     async def aclose(self) -> None:
         """End what the tools hold."""

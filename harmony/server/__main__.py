@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import Final
 
 from harmony.agent.loading import engine_of
-from harmony.agent.options import browser_of, tool_names
+from harmony.agent.options import add_browser_options, add_engine_options, browser_of, tool_names
 from harmony.command_line import Parser, did_you_mean, positive
 from harmony.errors import HarmonyError, UsageError
 from harmony.printable import printable
@@ -67,16 +67,12 @@ def _serve(options: argparse.Namespace) -> None:
 
 def _tools(options: argparse.Namespace) -> list[ServedTool]:
     """The tools that `--tools` names. Raises UsageError, and ToolError for what the browser cannot read."""
-    known: dict[str, Callable[[argparse.Namespace], ServedTool]] = {
-        "python": lambda _: Python(),
-        "browser": browser_of,
-    }
     names = tool_names(options)
     for name in names:
-        if name not in known:
-            hint = did_you_mean(name, (*known, "none"))
+        if name not in _TOOLS:
+            hint = did_you_mean(name, (*_TOOLS, "none"))
             raise UsageError(f"there is no tool {name!r} to serve: use python, browser, or none{hint}")
-    return [known[name](options) for name in names]
+    return [_TOOLS[name](options) for name in names]
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -109,23 +105,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="LIST",
         help="built-in tools that run here: python, browser, or both with a comma (none)",
     )
-    add("--docs", metavar="FOLDER", help="what the browser reads (the documentation of this package)")
-    add("--search", metavar="NAME", help="let it search the web: searxng, exa, you, tavily or brave")
-    add(
-        "--context", type=positive, metavar="N", help="the most tokens of prompt and answer (the model's own)"
-    )
-    add("--device", metavar="NAME", help="cpu or cuda (cuda where there is one)")
-    add(
-        "--embedding-on-host",
-        action="store_true",
-        help="leave the embedding table out of the GPU's memory: 1.08 GiB of gpt-oss",
-    )
-    add(
-        "--max-sequences",
-        type=positive,
-        metavar="N",
-        help="requests that are decoded together (128 on cuda, 16 on a CPU)",
-    )
+    add_browser_options(p)
+    add_engine_options(p, sequences="requests that are decoded together")
     add(
         "--queue", type=positive, default=64, metavar="N", help="requests that run or wait; more get 429 (64)"
     )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import JSONResponse
 
-from harmony import Role, SystemContent
+from harmony import SystemContent
 from harmony.agent.routing import Toolbox
 from harmony.errors import HarmonyError, RequestError, ToolError
 from harmony.server.chat import ChatWriter
@@ -125,9 +125,7 @@ class Serving:
                 code="context_length_exceeded",
             )
         toolbox = Toolbox(state.tools)
-        for message in asked.conversation.messages:
-            if message.author.role == Role.ASSISTANT:
-                toolbox.pass_over(message.text)
+        toolbox.pass_over(asked.conversation.messages)
         rules = TurnRules(asked, [tool.namespace for tool in tools], self._grammars)
         generation = Generation(
             self.engine,
