@@ -18,6 +18,7 @@ import gzip
 import hashlib
 import json
 import random
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -132,7 +133,9 @@ def measure(cases: list[Case], engines: list[Engine], *, verbose: bool) -> None:
     """Run all engines over each case in turn, and print what came of it."""
     scores: dict[str, Score] = {}
     residuals: Counter[str] = Counter()
-    for case in cases:
+    for number, case in enumerate(cases, 1):
+        if sys.stderr.isatty() or number % 50 == 0:
+            print(f"\r{number} of {len(cases)} schemas", end=" ", file=sys.stderr, flush=True)
         for engine in engines:
             done = engine.verdicts(case.schema, case.values)
             readings = [(engine.name, done.accepted, done.refused)]
@@ -147,6 +150,7 @@ def measure(cases: list[Case], engines: list[Engine], *, verbose: bool) -> None:
                     _tell(case, done)
             for name, accepted, refused in readings:
                 scores.setdefault(name, Score(name)).add(case, done, accepted, refused)
+    print(file=sys.stderr)
     print(f"{len(cases)} schemas, {sum(len(case.values) for case in cases)} tests")
     print(HEAD)
     for score in scores.values():
