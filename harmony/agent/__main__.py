@@ -34,10 +34,10 @@ ANSWERED, NO_ANSWER, FAILED, INTERRUPTED = 0, 1, 2, 130
 def process() -> int:
     """The command as a process of its own, which looks for garbage seldom, and not at the end.
 
-    Nearly all that it makes is code, loaded once to stay. `python tests/bench/first_token.py` measures what
-    looking through it again and again would cost.
+    Until the first token nearly all that it makes is code, loaded once to stay, so it first looks after
+    that. `python tests/bench/first_token.py` measures what looking through it again and again would cost.
     """
-    gc.set_threshold(100_000)
+    gc.set_threshold(500_000)
     try:
         return main()
     finally:
@@ -113,7 +113,9 @@ def _answer(
     agent = _agent(options, tools, engine)
     if options.model == "tiny":
         Console(stderr=True).print(
-            "tiny is a demonstration: it does sums with python, and little else", style="dim"
+            "tiny is a demonstration: it does sums with python, and little else",
+            style="dim",
+            highlight=False,
         )
     if prompt is None:
         chat = Chat(
