@@ -3,17 +3,16 @@
 A command is a function of its arguments that returns the exit status; to add one, put it into COMMANDS.
 """
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from harmony.commands import parse, render, tokens
-from harmony.errors import HarmonyError, UsageError
+from harmony.errors import UsageError
 from harmony.grammar_command import print_grammar
-from harmony.printable import printable
+from harmony.process import as_process, exit_status
 
-DONE, FAILED, INTERRUPTED = 0, 2, 130
+DONE: Final = 0
 
 COMMANDS: Final[dict[str, tuple[Callable[[Sequence[str]], int], str]]] = {
     "render": (render, "a conversation as the prompt that the model reads"),
@@ -40,33 +39,25 @@ examples:
 
 python -m harmony COMMAND --help tells what a command reads, and its options.
 Colours are for terminals, unless NO_COLOR is set.
-exit status: 0 done, 2 an error, told in one line, 130 interrupted."""
+exit status: 0 done, 2 an error, told in one line, 130 interrupted, 141 nobody read the output."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the result is its exit status."""
     given = sys.argv[1:] if arguments is None else [*arguments]
-    try:
-        if not given or given[0] in ("-h", "--help"):
-            listed = "\n".join(f"  {name:<8} {about}" for name, (_, about) in COMMANDS.items())
-            print(_HELP.format(commands=listed))
-            return DONE
-        if given[0] not in COMMANDS:
-            raise UsageError(f"there is no command {given[0]!r}: use {', '.join(COMMANDS)} (see --help)")
-        command, _ = COMMANDS[given[0]]
-        status = command(given[1:])
-        sys.stdout.flush()
-        return status
-    except HarmonyError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        print(file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it at the exit.
+    return exit_status(lambda: _run(given))
+
+
+def _run(given: Sequence[str]) -> int:
+    if not given or given[0] in ("-h", "--help"):
+        listed = "\n".join(f"  {name:<8} {about}" for name, (_, about) in COMMANDS.items())
+        print(_HELP.format(commands=listed))
         return DONE
+    if given[0] not in COMMANDS:
+        raise UsageError(f"there is no command {given[0]!r}: use {', '.join(COMMANDS)} (see --help)")
+    command, _ = COMMANDS[given[0]]
+    return command(given[1:])
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_process(main))

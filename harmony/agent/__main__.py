@@ -22,13 +22,14 @@ from harmony.agent.run import Limits, Run
 from harmony.agent.session import Session
 from harmony.agent.shell import completion
 from harmony.agent.terminal import confirm, show, view_of
-from harmony.errors import HarmonyError, UsageError
+from harmony.errors import UsageError
 from harmony.printable import printable
+from harmony.process import FAILED, as_process, exit_status
 from harmony.runtime.generation import TokenEngine
 from harmony.tools.python import Python, doctor
 from harmony.tools.tool import Tool
 
-ANSWERED, NO_ANSWER, FAILED, INTERRUPTED = 0, 1, 2, 130
+ANSWERED, NO_ANSWER = 0, 1
 
 
 def process() -> int:
@@ -39,7 +40,7 @@ def process() -> int:
     """
     gc.set_threshold(500_000)
     try:
-        return main()
+        return as_process(main)
     finally:
         gc.freeze()
 
@@ -49,19 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error is: no character ends a run
-    try:
-        if len(given) > 1 and given[0] == "trace":
-            return trace_command.main(given[1:])
-        return _run(parser().parse_args(given))
-    except HarmonyError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        print(file=sys.stderr)
-        return INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()
-        return NO_ANSWER
+    if given[:1] == ["trace"]:
+        return exit_status(lambda: trace_command.run(given[1:]))
+    return exit_status(lambda: _run(parser().parse_args(given)))
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -44,7 +44,7 @@ A server's key is read from HARMONY_API_KEY; a search service's from EXA_API_KEY
 or BRAVE_API_KEY, the address of a SearXNG from SEARXNG_URL.
 Standard output carries the answer (with --json: one event a line); all else goes to standard error.
 /help in a chat lists its commands. harmony-agent --completion bash prints what completes the options.
-exit status: 0 answered, 1 ended by a limit, 2 an error, 130 interrupted."""
+exit status: 0 answered, 1 ended by a limit, 2 an error, 130 interrupted, 141 nobody read the output."""
 
 
 def add_engine_options(p: argparse.ArgumentParser, *, sequences: str) -> None:

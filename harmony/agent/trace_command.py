@@ -21,11 +21,11 @@ examples:
   python -m harmony.agent trace replay run.jsonl         the last run of the file
   python -m harmony.agent trace replay --json run.jsonl  its events as JSON lines
 
-exit status: 0 answered, 1 ended by a limit, 2 an error, 130 interrupted."""
+exit status: 0 answered, 1 ended by a limit, 2 an error, 130 interrupted, 141 nobody read the output."""
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the command; the result is its exit status."""
+def run(arguments: Sequence[str]) -> int:
+    """Run the command; the result is its exit status. Raises UsageError and TraceError."""
     options = parser().parse_args(arguments)
     return _view(options) if options.command == "view" else _replay(options)
 
@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
         description="Show a run that --trace recorded.",
         epilog=_EXAMPLES,
     )
-    commands = p.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = p.add_subparsers(dest="command", required=True, metavar="view|replay")
     page = commands.add_parser(
         "view", help="write the run as one HTML file: text, tokens and messages, linked"
     )

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
@@ -11,8 +10,9 @@ from typing import Final
 from harmony.agent.loading import engine_of
 from harmony.agent.options import add_browser_options, add_engine_options, browser_of, tool_names
 from harmony.command_line import Parser, did_you_mean, positive
-from harmony.errors import HarmonyError, UsageError
-from harmony.printable import printable
+from harmony.errors import UsageError
+from harmony.process import as_process, exit_status
+from harmony.server.listening import Listening
 from harmony.tools.python import Python
 from harmony.tools.tool import ServedTool
 
@@ -33,17 +33,18 @@ exit status: 0 stopped, 2 an error."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command until it is interrupted; the result is its exit status."""
-    try:
+
+    def command() -> int:
         options = _parser().parse_args(arguments)
         if missing := [name for name in ("starlette", "uvicorn") if find_spec(name) is None]:
             raise UsageError(f"the server needs {', '.join(missing)}: pip install 'gpt-oss-harmony[server]'")
-        _serve(options)
-    except HarmonyError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(file=sys.stderr)
-    return 0
+        try:
+            _serve(options)
+        except KeyboardInterrupt:
+            print(file=sys.stderr)
+        return 0
+
+    return exit_status(command)
 
 
 def _serve(options: argparse.Namespace) -> None:
@@ -53,16 +54,15 @@ def _serve(options: argparse.Namespace) -> None:
     from harmony.server.serving import Limits
 
     api_key = os.environ.get("HARMONY_SERVER_KEY")
-    if options.host not in ("127.0.0.1", "::1", "localhost") and not api_key:
-        raise UsageError(f"on {options.host} others can reach the model; set HARMONY_SERVER_KEY to a key")
-    with _bound(options.host, options.port) as address:  # before the model, as its mistakes are told sooner
+    with Listening(options.host, options.port) as listening:  # before the model: mistakes are told sooner
+        if listening.reaches_others and not api_key:
+            raise UsageError(f"on {options.host} others can reach the model; set HARMONY_SERVER_KEY to a key")
         tools = _tools(options)
         engine = engine_of(options)
         app = create_app(engine, tools=tools, api_key=api_key, limits=Limits(requests=options.queue))
-        host = f"[{options.host}]" if ":" in options.host else options.host
-        print(f"serving {engine.name} on http://{host}:{address.getsockname()[1]}/v1", file=sys.stderr)
+        print(f"serving {engine.name} on {listening.url}", file=sys.stderr)
         config = uvicorn.Config(app, log_level="warning", limit_concurrency=1024)
-        uvicorn.Server(config).run(sockets=[address])
+        uvicorn.Server(config).run(sockets=listening.sockets)
 
 
 def _tools(options: argparse.Namespace) -> list[ServedTool]:
@@ -75,20 +75,6 @@ def _tools(options: argparse.Namespace) -> list[ServedTool]:
     return [_TOOLS[name](options) for name in names]
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    """A socket at an address, on which nobody listens yet. Raises UsageError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    tcp = socket.IPPROTO_TCP  # by name, as asyncio sends at once only on sockets that say it
-    bound = socket.socket(family, socket.SOCK_STREAM, tcp)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind((host, port))
-    except (OSError, OverflowError) as error:
-        bound.close()
-        raise UsageError(f"{host} port {port} cannot be used ({error}); choose another --port") from None
-    return bound
-
-
 def _parser() -> argparse.ArgumentParser:
     p = Parser(
         prog="python -m harmony.server",
@@ -97,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = p.add_argument
     add("--model", default="tiny", help="tiny (bundled), a folder, a hub name, or a server's URL")
-    add("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
+    add("--host", default="127.0.0.1", help="the address or name to listen on (127.0.0.1)")
     add("--port", type=int, default=8000, help="the port to listen on (8000); 0 takes a free one")
     add(
         "--tools",
@@ -114,4 +100,4 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_process(main))

@@ -20,7 +20,8 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from harmony.errors import HarmonyError, ModelError
+from harmony.errors import ModelError
+from harmony.process import as_process, exit_status
 from harmony.runtime.backend import current, why_not_fused
 from harmony.runtime.bench.check import check_rows
 from harmony.runtime.bench.cpu import report
@@ -34,19 +35,19 @@ from harmony.runtime.bench.table import HEAD, Row, write_json
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.generation import TokenEngine
 
-RIGHT, WRONG, FAILED = 0, 1, 2
+RIGHT, WRONG = 0, 1
 PACKAGES = {"llama.cpp": "llama-cpp-python", "transformers": "transformers"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure and print; the result is the exit status."""
-    options = _options(arguments)
-    torch.set_num_threads(options.threads)
-    try:
+
+    def command() -> int:
+        options = _options(arguments)
+        torch.set_num_threads(options.threads)
         return _shape(options) if options.shape else _checkpoint(options)
-    except HarmonyError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILED
+
+    return exit_status(command)
 
 
 def _checkpoint(options: argparse.Namespace) -> int:
@@ -184,4 +185,4 @@ def _numbers(text: str) -> list[int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_process(main))

@@ -117,6 +117,17 @@ def test_a_pipe_that_is_no_text_is_a_mistake(
     assert capsys.readouterr().err == "error: standard input is not UTF-8 (byte 6); give it text\n"
 
 
+def test_trace_is_a_command_and_may_be_a_prompt(engine: Scripted, capsys: pytest.CaptureFixture[str]) -> None:
+    """Alone it lacks its own; a prompt that begins with the word is one argument, or stands after --."""
+    assert command.main(["trace"]) == 2
+    assert (
+        capsys.readouterr().err == "error: the following arguments are required: view|replay (see --help)\n"
+    )
+    for prompt in (["--", "trace"], ["trace the origin of the word"]):
+        engine.prompts.clear()
+        assert command.main(["--tools", "sums:add", *prompt]) == 0
+
+
 def test_no_character_of_an_answer_is_too_much_for_the_output(
     engine: Scripted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -335,7 +346,7 @@ def test_a_traced_run_is_shown_again(engine: Scripted, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["trace", "--nothing"], "COMMAND"),
+        (["trace", "--nothing"], "view|replay"),
         (["trace", "replay"], "RUN"),
         (["trace", "replay", "absent.jsonl"], "absent.jsonl cannot be read"),
         (["trace", "replay", "sums.py"], "line 1"),

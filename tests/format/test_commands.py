@@ -30,7 +30,6 @@ CONVERSATION = Conversation.from_messages(
 CALL = '<|channel|>commentary to=functions.f <|constrain|>json<|message|>{"a": 1}<|call|>'
 BROKEN = "<|channel|>final<|message|>Hello<|start|>assistant<|channel|>final<|message|>!<|return|>"
 
-BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 
 Run = Any
 
@@ -102,18 +101,6 @@ def test_what_is_piped_is_utf_8() -> None:
     environment = os.environ | {"PYTHONIOENCODING": "ascii"}
     done = subprocess.run(command, input="é".encode(), capture_output=True, check=True, env=environment)
     assert done.stdout.decode() == '     0        0     377  "é"\n'
-
-
-@pytest.mark.parametrize("text", ["Hi", "Hi " * 100_000], ids=["short", "long"])
-def test_a_reader_that_leaves_is_no_error(tmp_path: Path, text: str) -> None:
-    """As `head` does: status 0, and not a word of it on standard error."""
-    (tmp_path / "file").write_text(text)
-    command = [sys.executable, "-m", "harmony", "tokens", "--json", str(tmp_path / "file")]
-    read_end, write_end = os.pipe()
-    os.close(read_end)
-    done = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, check=True, env=BUFFERED)
-    os.close(write_end)
-    assert done.stderr == b""
 
 
 def test_a_conversation_becomes_its_prompt(run: Run, encoding: harmony.HarmonyEncoding) -> None:

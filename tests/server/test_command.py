@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 from openai import OpenAI
 
 from harmony.agent import loading
 from harmony.server.__main__ import main
+from harmony.server.listening import Listening
 
 COMMAND = [sys.executable, "-m", "harmony.server"]
 
@@ -64,6 +66,8 @@ def test_it_serves_a_folder(tmp_path: Path) -> None:
         (["--host", "0.0.0.0"], "set HARMONY_SERVER_KEY"),
         (["--port", "x"], "see --help"),
         (["--port", "99999"], "choose another --port"),
+        (["--port", "-1"], "choose another --port"),
+        (["--host", "no-such-host.invalid"], "no-such-host.invalid"),
         (["--queue", "0"], "from 1 on"),
         (["--context", "-5"], "from 1 on"),
         (["--tools", "brwser"], "did you mean browser?"),
@@ -104,3 +108,36 @@ def test_without_the_extra(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "gpt-oss-harmony[server]" in done.stderr
+
+
+@pytest.mark.parametrize("host", ["localhost", "::"])
+def test_a_host_of_both_families(host: str, tmp_path: Path) -> None:
+    """Clients reach it by IPv4, by IPv6, and by the URL that is printed."""
+    command = [*COMMAND, "--host", host, "--port", "0"]
+    environment = {**os.environ, "HARMONY_SERVER_KEY": "k"}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stderr is not None
+            printed = httpx.URL(process.stderr.readline().split()[-1])
+            retrying = httpx.HTTPTransport(retries=8)
+            with httpx.Client(transport=retrying, headers={"Authorization": "Bearer k"}) as client:
+                for reached in (printed.host, "127.0.0.1", "::1"):
+                    assert client.get(printed.copy_with(host=reached, path="/v1/models")).status_code == 200
+        finally:
+            process.kill()
+
+
+def test_the_hosts_of_a_listener() -> None:
+    """All sockets have one port; only those of the loopback are this machine's alone."""
+    with Listening("localhost", 0) as listening:
+        families = {bound.family for bound in listening.sockets}
+        ports = {bound.getsockname()[1] for bound in listening.sockets}
+        assert (families, len(ports)) == ({socket.AF_INET, socket.AF_INET6}, 1)
+        assert listening.url == f"http://localhost:{ports.pop()}/v1"
+        assert not listening.reaches_others
+    with Listening("127.0.0.2", 0) as listening:
+        assert not listening.reaches_others
+    with Listening("0.0.0.0", 0) as listening:
+        assert listening.reaches_others

@@ -11,6 +11,7 @@ from harmony.errors import SandboxUnavailableError, ToolError
 from harmony.tools import BuiltinTool, Python
 from harmony.tools.python import BackendName, Limits, backends, session
 from harmony.tools.python.tool import NO_OUTPUT
+from harmony.tools.python.workspace import Workspace
 
 Cells = Callable[..., list[str]]
 
@@ -70,6 +71,31 @@ def test_where_nothing_confines_nothing_runs(run_cells: Cells, monkeypatch: pyte
         SandboxUnavailableError, match=r"landlock does not work here: not here.*apt install bubblewrap"
     ):
         run_cells(None, "print('ran')")
+
+
+def test_a_weaker_sandbox_is_told_once(
+    run_cells: Cells, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is taken instead, and what to do: one line, however many sessions there are."""
+
+    def missing(*_: object) -> backends.Launch:
+        raise SandboxUnavailableError("bwrap is not installed (`apt install bubblewrap`)")
+
+    monkeypatch.setitem(backends.BACKENDS, "bubblewrap", missing)
+    monkeypatch.setitem(backends.BACKENDS, "landlock", backends.unconfined)  # which works everywhere
+    assert run_cells(None, "1") == run_cells(None, "1") == ["1"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "python is confined by landlock alone, since bubblewrap does not work here: "
+        "bwrap is not installed (`apt install bubblewrap`)"
+    ]
+
+
+def test_a_path_that_leads_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of a session is removed all the same."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    workspace = Workspace.create()
+    workspace.remove()
+    assert not workspace.root.exists()
 
 
 def test_a_worker_that_cannot_confine_itself_runs_nothing(

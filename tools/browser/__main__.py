@@ -5,11 +5,10 @@ import sys
 from collections.abc import Sequence
 
 from harmony.command_line import Parser
-from harmony.errors import HarmonyError
-from harmony.printable import printable
+from harmony.process import INTERRUPTED, as_process, exit_status
 from harmony.tools.browser import indexed
 
-DONE, FAILED, INTERRUPTED = 0, 2, 130
+DONE = 0
 
 _NOTES_SHOWN = 20
 _INDEX_HELP = """\
@@ -25,20 +24,17 @@ examples:
 
 In Python, Browser("docs/") finds the index in the cache; Browser(Local("docs/", index="docs.sqlite3")) one of
 your own.
-exit status: 0 indexed, 2 an error, 130 interrupted."""
+exit status: 0 indexed, 2 an error, 130 interrupted, 141 nobody read the output."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; the result is its exit status."""
-    try:
+
+    def command() -> int:
         options = _parser().parse_args(arguments)
         return _index(options.folder, options.index)
-    except HarmonyError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        print("interrupted: the index is as it was before", file=sys.stderr)
-        return INTERRUPTED
+
+    return exit_status(command)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -62,7 +58,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _index(folder: str, file: str | None) -> int:
-    local, update = indexed(folder, file)
+    try:
+        local, update = indexed(folder, file)
+    except KeyboardInterrupt:
+        print("interrupted: the index is as it was before", file=sys.stderr)
+        return INTERRUPTED
     for url, note in update.skipped[:_NOTES_SHOWN]:
         print(f"skipped {url}: {note}", file=sys.stderr)
     if len(update.skipped) > _NOTES_SHOWN:
@@ -75,4 +75,4 @@ def _index(folder: str, file: str | None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_process(main))

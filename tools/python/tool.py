@@ -1,9 +1,11 @@
 """The python tool: code as plain text in, what a notebook would show out."""
 
 import asyncio
+import logging
 import os
 from collections.abc import Sequence
 from copy import copy
+from functools import cache
 from pathlib import Path
 
 from harmony import ToolNamespaceConfig
@@ -15,6 +17,8 @@ from harmony.tools.python.session import Session
 from harmony.tools.python.workspace import Workspace
 
 NO_OUTPUT = "The code ran and printed nothing. Use print() to see a value."
+
+_log = logging.getLogger("harmony.tools")
 
 _CONFINING: Sequence[BackendName] = ("bubblewrap", "landlock")
 
@@ -133,6 +137,8 @@ class Python:
                 reasons.append(f"{name} does not work here: {error}")
                 continue
             self._backends = (name,)
+            if reasons:
+                _tell(f"python is confined by {name} alone, since {'; '.join(reasons)}")
             return Session(worker, self._workspace, self._limits)
         if len(self._backends) == 1:
             raise SandboxUnavailableError(f"the sandbox {reasons[0]}")
@@ -140,3 +146,9 @@ class Python:
             f"no sandbox for Python code here ({'; '.join(reasons)}); install bubblewrap "
             "(`apt install bubblewrap`) or use a Linux kernel with Landlock (5.13 or later)"
         )
+
+
+@cache
+def _tell(what: str) -> None:
+    """Warn of something once, however many sessions there are."""
+    _log.warning(what)

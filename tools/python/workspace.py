@@ -122,9 +122,15 @@ def _sweep() -> None:
 
 def _remove(folder: Path) -> None:
     """Remove a tree of any depth that someone else filled; rm follows no links and needs no recursion."""
-    if subprocess.run(["rm", "-rf", "--", folder], stderr=subprocess.DEVNULL).returncode:
-        subprocess.run(["chmod", "-R", "u+rwx", "--", folder], stderr=subprocess.DEVNULL)
-        subprocess.run(["rm", "-rf", "--", folder], stderr=subprocess.DEVNULL)
+    if _run("rm", "-rf", "--", folder):
+        _run("chmod", "-R", "u+rwx", "--", folder)
+        _run("rm", "-rf", "--", folder)
+
+
+def _run(*command: str | Path) -> int:
+    """The exit status of a program of the system, which is found even where the PATH leads nowhere."""
+    path = os.pathsep.join(filter(None, [os.environ.get("PATH"), os.defpath]))
+    return subprocess.run(command, stderr=subprocess.DEVNULL, env={"PATH": path}).returncode
 
 
 def _fresh_user() -> int:
