@@ -2,7 +2,7 @@
 
 from typing import Protocol, Self, runtime_checkable
 
-from harmony import ToolDescription, ToolNamespaceConfig
+from harmony import Message, ToolDescription, ToolNamespaceConfig
 from harmony.tools.citations import Citation
 
 
@@ -54,8 +54,8 @@ class BrowsingTool(CitableTool, Protocol):
         A `search` has a `query`, an `open_page` a `url`, a `find_in_page` a `pattern` and a `url`.
         """
 
-    def pass_over(self, said: str) -> None:
-        """Display no page under a cursor that `said` cites of pages which are gone."""
+    def pass_over(self, message: Message) -> None:
+        """Display no page under a cursor that a message displays or cites of pages which are gone."""
 
 
 @runtime_checkable

@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar, Unpack, overload
 
 from harmony import ReasoningEffort, load_encoding
 from harmony.agent.agent_tool import AgentTool
-from harmony.agent.calls import Call, cut_in_the_middle
+from harmony.agent.calls import Call, fitted
 from harmony.agent.completion import Completion
 from harmony.agent.enforcement import Enforcer
 from harmony.agent.events import ApprovalRequested, Event, Flagged, ReasoningDelta, ToolCalled, ToolReturned
@@ -220,7 +220,7 @@ class Agent:
                 raise ValueError("a run goes on with a transcript or with a session, not with both")
             transcript = session.transcript
         if transcript is not None:
-            self._toolbox.pass_over(s.message for s in transcript.said if s.message is not None)
+            self._toolbox.pass_over(transcript.said)
         transcript = self._opening.conversation(prompt, transcript, section)
         monitor = None if self._monitor is None else self._monitor()
         trace = None if self._trace is None else self._trace.begin(transcript, self._limits)
@@ -278,8 +278,8 @@ class Agent:
             run.stop("timeout")
             answer = Answer(call.recipient, "Error: the time for this run is up.", error=True)
         seconds = time.monotonic() - start
-        most = min(run.limits.tool_output_tokens, engine.context_length // 4)
-        text = cut_in_the_middle(self._encoding, answer.text, most)
+        most = run.limits.tool_output_tokens
+        text = fitted(self._encoding, answer.text, most, engine.context_length)
         run.answer(call.answered(answer.author, text))
         return ToolReturned(tool=answer.author, output=text, error=answer.error, seconds=seconds)
 

@@ -8,6 +8,9 @@ from harmony import Author, HarmonyEncoding, Message, Role, Segment, TextContent
 from harmony.recipients import is_call
 from harmony.vocabulary import CALL, RETURN
 
+TOOL_OUTPUT_TOKENS: Final = 16_384
+"""How much of a tool's answer the model reads, unless something else is asked for."""
+
 NOT_RUN: Final = "Error: this call did not run to its end; the conversation went on without its result."
 
 
@@ -43,8 +46,12 @@ def open_call(said: Sequence[Segment]) -> Call | None:
     return Call.of(message) if message is not None and is_call(message.recipient) else None
 
 
-def cut_in_the_middle(encoding: HarmonyEncoding, text: str, most: int) -> str:
-    """`text`, with its beginning and its end alone when it has more than `most` tokens."""
+def fitted(encoding: HarmonyEncoding, text: str, most: int, context_length: int) -> str:
+    """What a tool said, cut in the middle to `most` tokens, or to a quarter of the model's context."""
+    return _cut_in_the_middle(encoding, text, min(most, context_length // 4))
+
+
+def _cut_in_the_middle(encoding: HarmonyEncoding, text: str, most: int) -> str:
     if 4 * len(text) <= most:  # a character is of four bytes at most, and a token of one at least
         return text
     tokens = encoding.encode(text, disallowed_special=())

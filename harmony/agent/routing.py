@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from harmony import Message, Role
+from harmony import Segment
 from harmony.errors import ApprovalNeededError, SandboxUnavailableError, ToolError
 from harmony.tools.approval import Approve, ask
 from harmony.tools.citations import Citation
@@ -88,13 +88,17 @@ class Toolbox:
         tool = self.builtin.get(namespace)
         return tool.action(function or None, arguments) if isinstance(tool, BrowsingTool) else None
 
-    def pass_over(self, messages: Iterable[Message]) -> None:
-        """Let no page take a cursor that the assistant cites in `messages` of pages which are gone."""
+    def pass_over(self, said: Iterable[Segment]) -> None:
+        """Let no page take a cursor of a page that was displayed in what was `said`, and may be gone.
+
+        Of what was sampled here, the answers of the tools stand beside it: what else it cites was never
+        displayed, and takes no cursor. What came as messages may cite pages whose display did not come along.
+        """
         browsing = [tool for tool in self.builtin.values() if isinstance(tool, BrowsingTool)]
-        for message in messages if browsing else ():
-            if message.author.role == Role.ASSISTANT:
+        for segment in said if browsing else ():
+            if segment.message is not None and not segment.is_sampled:
                 for tool in browsing:
-                    tool.pass_over(message.text)
+                    tool.pass_over(segment.message)
 
     async def aclose(self) -> None:
         """End what the tools hold."""

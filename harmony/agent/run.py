@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypedDict, TypeVar
 
 from harmony import Message
-from harmony.agent.calls import Call, open_call
+from harmony.agent.calls import TOOL_OUTPUT_TOKENS, Call, open_call
 from harmony.agent.completion import Completion
 from harmony.agent.events import Event, RunFinished, StopReason, Usage
 from harmony.agent.hooks import Finding, Hooks, ReasoningMonitor
@@ -44,7 +44,7 @@ class Limits:
     tokens: int | None = None
     seconds: float | None = None
     reasoning_tokens: int | None = None
-    tool_output_tokens: int = 16_384
+    tool_output_tokens: int = TOOL_OUTPUT_TOKENS
 
 
 class RunOptions(TypedDict, total=False):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from harmony import Author, Message, Role, StreamableParser, StreamState, load_encoding
+from harmony.agent.calls import Call, fitted
 from harmony.agent.completion import append_parsed, turn_usage
 from harmony.agent.enforcement import generate
 from harmony.agent.events import Usage
@@ -82,6 +83,7 @@ class Generation:
         functions: Collection[str],
         toolbox: Toolbox,
         turns: int,
+        tool_output_tokens: int,
         rules: TurnRules,
         constraint: Constraint | None,
     ) -> None:
@@ -92,8 +94,9 @@ class Generation:
         self.functions = functions
         self._toolbox = toolbox
         self._turns = turns
+        self._tool_output_tokens = tool_output_tokens
         self._stop = load_encoding().stop_tokens_for_assistant_actions()
-        self._called: Message | None = None
+        self._called: Call | None = None
         self.transcript = transcript
         self.usage = Usage()
         self.finish: Literal["stop", "length"] = "length"
@@ -112,7 +115,7 @@ class Generation:
                 return
             if self._called is None:
                 return
-            action = self._toolbox.action(self._called.recipient or "", self._called.text)
+            action = self._toolbox.action(self._called.recipient, self._called.arguments)
             answer = await self._answer(self._called)
             yield Returned(answer.text, answer.error, action)
             self.finish = "length"
@@ -158,16 +161,16 @@ class Generation:
             self.usage += turn_usage(reading.parser, prompt_tokens=len(prompt), cached_tokens=cached)
         self._called = reading.called if self.finish == "stop" else None
 
-    async def _answer(self, call: Message) -> Answer:
-        recipient = call.recipient or ""
+    async def _answer(self, call: Call) -> Answer:
+        recipient = call.recipient
         if self.is_builtin(recipient):
-            answer = await self._toolbox.call(recipient, call.text)
+            answer = await self._toolbox.call(recipient, call.arguments)
         else:
             known = [*self._toolbox.names, *(f"functions.{name}" for name in self.functions)]
             answer = Answer(recipient, f"Error: {no_such_tool(recipient, known)}", error=True)
-        message = Message.from_author_and_content(Author.new(Role.TOOL, answer.author), answer.text)
-        message = message.with_channel(call.channel or "commentary").with_recipient("assistant")
-        self.transcript.append(message)
+        most, context_length = self._tool_output_tokens, self._engine.context_length
+        answer = replace(answer, text=fitted(load_encoding(), answer.text, most, context_length))
+        self.transcript.append(call.answered(answer.author, answer.text))
         return answer
 
 
@@ -203,12 +206,12 @@ class _Reading:
             yield from self._close()
 
     @property
-    def called(self) -> Message | None:
+    def called(self) -> Call | None:
         """The call that ended the turn, if it is ours to answer."""
         last = self.parser.parsed_messages[-1:]
         if not last or (recipient := called_tool(last[0].message)) is None:
             return None
-        return None if self._generation.is_functions(recipient) else last[0].message
+        return None if self._generation.is_functions(recipient) else Call.of(last[0].message)
 
     def _close(self) -> Iterator[Step]:
         parsed = self.parser.parsed_messages[self._closed]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from starlette.responses import JSONResponse
 
 from harmony import SystemContent
+from harmony.agent.calls import TOOL_OUTPUT_TOKENS
 from harmony.agent.routing import Toolbox
 from harmony.errors import HarmonyError, RequestError, ToolError
 from harmony.server.chat import ChatWriter
@@ -55,6 +56,7 @@ _log = logging.getLogger("harmony.server")
 class Limits:
     """What bounds the server: requests that run or wait, a body, turns of a request, what is remembered.
 
+    The answer of a tool is cut in the middle to `tool_output_tokens`, or to a quarter of the model's context.
     `kept_tokens` are those of transcripts and of the pages that were displayed in them, `kept_items` the
     characters of responses that a `previous_response_id` can name, both in memory.
     """
@@ -62,6 +64,7 @@ class Limits:
     requests: int = 64
     body_bytes: int = 4 * 2**20
     turns: int = 20
+    tool_output_tokens: int = TOOL_OUTPUT_TOKENS
     kept_tokens: int = 4_000_000
     kept_items: int = 64_000_000
 
@@ -125,7 +128,7 @@ class Serving:
                 code="context_length_exceeded",
             )
         toolbox = Toolbox(state.tools)
-        toolbox.pass_over(asked.conversation.messages)
+        toolbox.pass_over(transcript.said)
         rules = TurnRules(asked, [tool.namespace for tool in tools], self._grammars)
         generation = Generation(
             self.engine,
@@ -134,6 +137,7 @@ class Serving:
             asked.functions,
             toolbox,
             self.limits.turns,
+            self.limits.tool_output_tokens,
             rules,
             await rules.constraint(self.engine, first=True),
         )

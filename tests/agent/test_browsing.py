@@ -72,6 +72,18 @@ def test_a_conversation_that_another_browser_goes_on_with(docs: Path) -> None:
     assert after.citations == ()
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_an_invented_citation_takes_no_cursor(docs: Path, same: bool) -> None:
+    """The next page has the next cursor, in this browser and in another that goes on."""
+    browser = Browser(docs)
+    turns = call("search", query="gate"), "<|channel|>final<|message|>At six【9†L1】.<|return|>"
+    before = Agent(Scripted(*turns), tools=[browser]).run_sync("When does the gate shut?")
+    engine = Scripted(*turns)
+    again = Agent(engine, tools=[browser if same else Browser(docs)])
+    again.run_sync("Sure?", transcript=before.transcript)
+    assert "<|message|>[1] gate\n" in load_encoding().decode(engine.prompts[-1])
+
+
 def test_the_model_reads_numbered_pages(docs: Path) -> None:
     """The lines that it cites are those of the pages; page text is no marker and no link."""
 

@@ -169,6 +169,15 @@ def test_a_page_that_was_not_kept_is_never_another(browser: Browser) -> None:
     assert "A page that is gone" in load_encoding().decode(engine.prompts[-1])
 
 
+def test_an_invented_citation_takes_no_cursor(browser: Browser) -> None:
+    """While the server keeps a conversation, the next page has the next cursor, as in a running agent."""
+    engine = Scripted(call("search", query="gate"), final("Six【9†L1】."), call("open", id=0), final("Six."))
+    with client(engine, browser) as c:
+        first = c.responses.create(model="scripted", input="When?")
+        c.responses.create(model="scripted", input="Sure?", previous_response_id=first.id)
+    assert "<|message|>[1] Hours (" in load_encoding().decode(engine.prompts[-1])
+
+
 def test_requests_share_what_the_pages_come_from(tmp_path: Path) -> None:
     """It stays open from one request to the next, and is closed with the application."""
 

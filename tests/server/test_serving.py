@@ -4,13 +4,18 @@ import asyncio
 import json
 from typing import Any
 
+import httpx
 import pydantic
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai.types.responses import ResponseStreamEvent
 from scripted import Scripted
+from served import Calculator, served
 
 from harmony import Message, Role, Transcript, load_encoding
+from harmony.agent import Agent
+from harmony.agent import Limits as RunLimits
 from harmony.server import Limits
 from harmony.server.requests import Api
 from harmony.server.serving import Serving
@@ -99,3 +104,29 @@ def test_reasoning_that_a_client_adds_is_not_lost() -> None:
     transcript.append(user)
     states.put([user], State(transcript))
     assert states.resume([user, thought]).transcript.messages == [user, thought]
+
+
+class Flooding(Calculator):
+    """A python tool that says much."""
+
+    async def call(self, function: str | None, arguments: str) -> str:
+        return " ".join(map(str, range(10_000)))
+
+
+@pytest.mark.parametrize("most", [100, 16_384])
+def test_what_a_tool_says_is_cut_as_the_agent_cuts_it(most: int) -> None:
+    """To the same limit, or a quarter of the context, and with the same words."""
+    call = "<|channel|>analysis to=python code<|message|>1<|call|>"
+    turns = call, "<|channel|>final<|message|>So.<|return|>"
+    here, there = (Scripted(*turns, context_length=8000) for _ in range(2))
+    Agent(here, tools=[Flooding()], limits=RunLimits(tool_output_tokens=most)).run_sync("?")
+    with served(there, tools=[Flooding()], limits=Limits(tool_output_tokens=most)) as url:
+        body = {"model": "scripted", "input": "?"}
+        response = httpx.post(f"{url}/v1/responses", json=body, timeout=60).json()
+    said = response["output"][0]["outputs"][0]["logs"]
+    prompts = [load_encoding().decode(engine.prompts[1]) for engine in (here, there)]
+    told, also_told = (prompt.partition("<|start|>python")[2] for prompt in prompts)
+    assert told == also_told
+    assert f"<|message|>{said}<|end|>" in told
+    assert "tokens left out" in said
+    assert len(load_encoding().encode(said)) < min(most, 2000) + 20

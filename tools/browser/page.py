@@ -1,5 +1,6 @@
 """What a cursor stands for: a page as it was when it was displayed, which never changes afterwards."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,7 @@ from harmony.tools.browser.text import numbered, one_line, shortened
 
 LONGEST_TITLE = 300
 _LONGEST_URL = 1024
+_DISPLAYED = re.compile(r"\[(\d{1,9})\] ")
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,12 @@ class Page:
         address = f" ({shown_url(self.url)})" if self.url else ""
         view = f"viewing lines [{first} - {end - 1}] of {len(self.lines) - 1}"
         return f"[{cursor}] {self.title}{address}\n**{view}**\n\n{numbered(self.lines[first:end], first)}"
+
+
+def cursor_of(display: str) -> int | None:
+    """The cursor under which a text displays a page; None if it displays none."""
+    found = _DISPLAYED.match(display)
+    return found and int(found[1])
 
 
 FORGOTTEN = Page("", "A page that is gone", ("Search for it again.",), sources=(None,))

@@ -9,14 +9,14 @@ import asyncio
 import os
 from copy import copy
 
-from harmony import ToolNamespaceConfig
+from harmony import Message, Role, ToolNamespaceConfig
 from harmony.errors import ToolError
 from harmony.tools.browser.addresses import readable
 from harmony.tools.browser.arguments import Arguments
 from harmony.tools.browser.backend import Backend
 from harmony.tools.browser.document import read
 from harmony.tools.browser.local import Local, bundled_docs
-from harmony.tools.browser.page import FORGOTTEN, Link, Page
+from harmony.tools.browser.page import FORGOTTEN, Link, Page, cursor_of
 from harmony.tools.browser.results import find_page, search_page
 from harmony.tools.browser.text import WIDTH, view_end
 from harmony.tools.citations import Citation, marks_in
@@ -106,10 +106,15 @@ class Browser:
             pass
         return None
 
-    def pass_over(self, said: str) -> None:
-        """Display no page under a cursor that `said` cites and that has none: its page is gone."""
-        cited = [mark.cursor for mark in marks_in(said) if mark.cursor < _MOST_PASSED_OVER]
-        self._pages += [FORGOTTEN] * (max(cited, default=-1) + 1 - len(self._pages))
+    def pass_over(self, message: Message) -> None:
+        """Display no page under a cursor that a message displays or cites and that has none: it is gone."""
+        cursors: list[int | None] = []
+        if message.author.role == Role.ASSISTANT:
+            cursors += [mark.cursor for mark in marks_in(message.text)]
+        elif (message.author.name or "").startswith("browser."):
+            cursors.append(cursor_of(message.text))
+        last = max((c for c in cursors if c is not None and c < _MOST_PASSED_OVER), default=-1)
+        self._pages += [FORGOTTEN] * (last + 1 - len(self._pages))
 
     def copy(self) -> "Browser":
         """Another browser that has displayed the same; closing it leaves the back end to this one."""
