@@ -18,6 +18,7 @@ from harmony.recipients import is_function_name
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_JSON: Final = json.JSONEncoder(ensure_ascii=False)
 _QUOTED: Final = re.compile(
     r'"(?:\\.|[^"\\\n])*"|/(?!/)(?:\\.|[^/\\\n])+/|//[^\n]*|#[^\n]*',
 )
@@ -147,7 +148,7 @@ AnswerFormat = JsonSchema | Regex | Choices | Lark
 
 def quoted(text: str) -> str:
     """A text as a string of a Lark grammar; raises `GrammarError` for half a surrogate pair."""
-    return encodable(json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f"))
+    return encodable(_JSON.encode(text).replace("\x7f", "\\u007f"))
 
 
 def _section(name: str, description: str | None, body: str) -> str:

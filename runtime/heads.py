@@ -7,25 +7,22 @@ text; generations share it, and going on, going back and copying cost next to no
 from __future__ import annotations
 
 from functools import cached_property
-from itertools import product, takewhile
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from harmony.runtime.letters import ahead, letters, pieces, spelled
+from harmony.runtime.letters import letters, pieces, special_first, spelled
+from harmony.runtime.rests import Rest, Tail, beginnings, certain, following
 from harmony.runtime.token_table import WORD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from harmony.runtime.matcher import Row
     from harmony.runtime.token_table import TokenTable
 
     Header = Sequence[Sequence[Sequence[str]]]
     """The orders of a head: what may stand at each of its places, special tokens by their names."""
-
-    Rest = tuple[str, str]
-    """What may follow of a head, in letters, and the name of what it opens."""
 
 _MOST = 10_000
 """The places that are kept; only who tries all ways to spell many names sees more."""
@@ -43,12 +40,13 @@ class Heads:
     def __init__(self, table: TokenTable, headers: Mapping[str, Header], begun: str, opening: int) -> None:
         self.table = table
         self._places: dict[str, Place] = {}
-        self._headers = headers
-        self._begun = spelled(begun, table.special)
-        self._end = letters(opening)
-        texts = [*self._texts()]
-        self.begun = Place(self, self._begun, texts)
-        self.start = Place(self, "", [(self._begun + text, name) for text, name in texts])
+        self._end = Tail((letters(opening),), None)
+        self._tails: dict[tuple[tuple[str, ...], Tail], Tail] = {}
+        self._spelled: dict[str, str] = {}
+        rests = following(self._rests(headers), "")
+        written = self._letters(begun)
+        self.begun = Place(self, written, rests)
+        self.start = Place(self, "", [Rest(written + rest, tail, name) for rest, tail, name in rests])
 
     def place(self, written: str, rests: Sequence[Rest], last: int) -> Place:
         """That behind what is written, to which the token `last` led first."""
@@ -58,16 +56,26 @@ class Heads:
             self._places[written] = Place(self, written, rests, last)
         return self._places[written]
 
-    def _texts(self) -> Iterator[Rest]:
+    def _rests(self, headers: Mapping[str, Header]) -> Iterator[Rest]:
         """The texts behind what is begun."""
-        known: dict[str, str] = {}
-        for name, orders in self._headers.items():
+        for name, orders in headers.items():
             for order in orders:
-                for words in product(*order):
-                    for word in words:
-                        if word not in known:
-                            known[word] = spelled(word, self.table.special)
-                    yield "".join([*[known[word] for word in words], self._end]), name
+                tail = self._end
+                for words in reversed(order[1:]):
+                    tail = self._tail(tuple(words), tail)
+                for word in order[0]:
+                    yield Rest(self._letters(word), tail, name)
+
+    def _tail(self, words: tuple[str, ...], tail: Tail) -> Tail:
+        """These words before a tail, the same one for all headers that have them."""
+        if (words, tail) not in self._tails:
+            self._tails[words, tail] = Tail(tuple(map(self._letters, words)), tail)
+        return self._tails[words, tail]
+
+    def _letters(self, words: str) -> str:
+        if words not in self._spelled:
+            self._spelled[words] = spelled(words, self.table.special)
+        return self._spelled[words]
 
 
 class Place:
@@ -84,12 +92,12 @@ class Place:
     @property
     def is_end(self) -> bool:
         """Whether nothing may follow."""
-        return not self.rests[0][0]
+        return not self.rests[0].letters
 
     @cached_property
     def only(self) -> str | None:
         """The name of what is opened, if it is the same whatever follows."""
-        names = {name for _, name in self.rests}
+        names = {rest.name for rest in self.rests}
         return names.pop() if len(names) == 1 else None
 
     def after(self, token: int) -> Place | None:
@@ -97,22 +105,23 @@ class Place:
         if token not in self._next:
             tokens = self._table.tokens
             read = letters(tokens[token] if token < len(tokens) else token)
-            rests = [(rest[len(read) :], name) for rest, name in self.rests if rest.startswith(read)]
+            rests = following(self.rests, read)
             self._next[token] = self._heads.place(self._written + read, rests, token) if rests else None
         return self._next[token]
 
     @cached_property
     def forced(self) -> list[int]:
         """The tokens that must come next, without those that might be written otherwise with what follows."""
-        certain = _common(rest for rest, _ in self.rests)
+        if not (ahead := certain(self.rests)):
+            return []
         tokens: list[int] = []
         try:
-            for piece in pieces(certain):
+            for piece in pieces(ahead):
                 last = tokens[-1] if tokens else self._last
                 tokens += [piece] if isinstance(piece, int) else self._encoded(piece, last)
         except UnicodeDecodeError:  # the texts part within a character
             return []
-        return tokens[: len(tokens) - self._open(tokens, len(certain))]
+        return tokens[: len(tokens) - self._open(tokens, ahead)]
 
     def _encoded(self, text: str, last: int | None) -> list[int]:
         """The tokens of a text, those that it has behind the `last` token if that is left as it is."""
@@ -123,17 +132,17 @@ class Place:
                 return together[1:]
         return self._table.encode(text)
 
-    def _open(self, tokens: Sequence[int], certain: int) -> int:
-        """How many of the last tokens, which are `certain` letters, may be part of longer ones."""
-        following = _beginnings({ahead(rest[certain:]) for rest, _ in self.rests if rest[certain:]})
+    def _open(self, tokens: Sequence[int], ahead: str) -> int:
+        """How many of the last of these tokens, which are the letters ahead, may be part of longer ones."""
+        more = {text.encode("latin-1") for text in beginnings(following(self.rests, ahead))}
         written, count = b"", 0
-        for number, token in enumerate(reversed(tokens[-_LOOKED_BACK:] if following else ()), 1):
+        for number, token in enumerate(reversed(tokens[-_LOOKED_BACK:] if more else ()), 1):
             if token >= len(self._table.tokens):
                 break
             text = self._table.tokens[token]
             written = text + written
             ends = [written[start:] for start in range(len(text))]
-            if any(end + more in self._table.ids for end in ends for more in following):
+            if any(end + begun in self._table.ids for end in ends for begun in more):
                 count = number
         return count
 
@@ -154,9 +163,9 @@ class Place:
     def _tokens(self) -> set[int]:
         """The tokens that may follow."""
         ids = self._table.ids
-        following = {ahead(rest) for rest, _ in self.rests}
-        special = {token for token in following if isinstance(token, int)}
-        return special | {ids[text] for text in _beginnings(following) if text in ids}
+        first = {special_first(rest.letters) for rest in self.rests}
+        texts = (text.encode("latin-1") for text in beginnings(self.rests))
+        return {token for token in first if token is not None} | {ids[text] for text in texts if text in ids}
 
 
 class HeadMatcher:
@@ -197,16 +206,3 @@ class HeadMatcher:
 
     def copy(self) -> HeadMatcher:
         return HeadMatcher(self.place, self.failure)
-
-
-def _common(texts: Iterable[str]) -> str:
-    """The longest beginning that all texts have."""
-    known = [*texts]
-    pairs = zip(min(known), max(known), strict=False)
-    return "".join(letter for letter, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
-
-
-def _beginnings(following: Iterable[bytes | int]) -> set[bytes]:
-    """All beginnings of the texts among what may follow."""
-    texts = (text for text in following if isinstance(text, bytes))
-    return {text[:end] for text in texts for end in range(1, len(text) + 1)}

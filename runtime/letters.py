@@ -30,7 +30,13 @@ def pieces(written: str) -> list[str | int]:
     ]
 
 
-def ahead(written: str) -> bytes | int:
-    """What comes first in letters: a text, which may end within a character, or a special token."""
+def text_before(written: str) -> str:
+    """The letters before the first one of a special token."""
     text = _TEXT.match(written)
-    return text[0].encode("latin-1") if text else ord(written[0]) - _OCTETS
+    return text[0] if text else ""
+
+
+def special_first(written: str) -> int | None:
+    """The special token that letters begin with, if it is one."""
+    token = ord(written[0]) - _OCTETS
+    return token if token >= 0 else None

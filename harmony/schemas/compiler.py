@@ -18,6 +18,7 @@ OPTIONS: Final = {
 }
 """The `x-guidance` at the root of every mask."""
 
+_JSON: Final = json.JSONEncoder(ensure_ascii=False)
 _NO_VALUE: Final = "Unsatisfiable schema"
 _IN_A_DEFINITION: Final = "while processing"
 _HASTE: Final = 1_000
@@ -30,7 +31,7 @@ LARGEST_PLAIN: Final = 20_000
 
 def with_options(mask: dict[str, Any]) -> str:
     """A mask as the compiler takes it."""
-    return json.dumps({**mask, "x-guidance": OPTIONS}, ensure_ascii=False)
+    return _JSON.encode({**mask, "x-guidance": OPTIONS})
 
 
 def complaint(mask: dict[str, Any], lexer_fuel: int | None = None) -> str | None:

@@ -30,6 +30,7 @@ ROOT: Final = "#"
 METASCHEMAS: Final[Registry[Schema]] = REGISTRY
 """The schemas of the drafts themselves, which come with the library."""
 
+_JSON: Final = json.JSONEncoder(allow_nan=False, ensure_ascii=False)
 _DEFINITIONS: Final = ("$defs", "definitions")
 _NESTED: Final = (dict, list)
 
@@ -37,7 +38,7 @@ _NESTED: Final = (dict, list)
 def as_json(schema: bool | Mapping[str, object]) -> str:
     """The schema as JSON; raises `SchemaError` for what is no JSON."""
     try:
-        text = json.dumps(schema, allow_nan=False, ensure_ascii=False)
+        text = _JSON.encode(schema)
         text.encode()
     except (TypeError, ValueError) as error:
         raise SchemaError(f"The schema is not plain JSON ({error}); correct it.", path=ROOT) from error

@@ -47,6 +47,8 @@ def plain_mask(schema: Schema) -> Mask | None:
     kind = mask.get("type")
     if not isinstance(kind, str) or kind not in _KEYWORDS or not mask.keys() <= _KEYWORDS[kind]:
         return None
+    if len(mask) == 1:
+        return mask
     if kind == "object":
         return _object(mask)
     if not _is_span(mask):

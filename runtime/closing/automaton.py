@@ -58,8 +58,11 @@ class Automaton:
             state = self._steps[state, read]
         return state
 
-    def endings(self, state: State) -> Iterator[list[Piece]]:
-        """The shortest text with which each stack of a state ends, the shortest of them first."""
+    def endings(self, state: State, enough: int = 0) -> Iterator[list[Piece]]:
+        """The shortest text with which each stack of a state ends, the shortest of them first.
+
+        Whether one of `enough` characters would do makes no difference here, where all are known.
+        """
         for stack in sorted(state, key=lambda stack: stack.cost if stack else 0.0):
             if stack is None:
                 yield []

@@ -23,6 +23,7 @@ _ROOM = 64  # tokens beyond twice the last plan from which on it may take a whil
 _HOPE = 1024  # tokens left from which on a place with no known end is passed, for one may be behind it
 _PAUSE = 16  # tokens between two attempts then
 _TRIED = 256  # tokens after which an end that is looked for blindly is given up
+_AMPLE = 128  # tokens left with which any end of as many characters will do, be it the shortest or not
 _ENDINGS = 6  # how many of the shortest endings are tried
 _SEARCHED = 24  # states that the search looks at
 _FEW = 48  # tokens that a state may allow for all of them to be searched
@@ -116,7 +117,7 @@ class Closer:
 
     def _is_known(self, place: Place) -> bool:
         """Whether the automaton knows an end from here."""
-        return next(self._automaton.endings(place[0]), None) is not None
+        return next(self._automaton.endings(place[0], _AMPLE), None) is not None
 
     def _mended(self, left: int) -> _Way | None:
         """Where the generation is, with the bytes that a character that is cut still needs."""
@@ -141,7 +142,8 @@ class Closer:
     def _endings(self, way: _Way, left: int) -> Iterator[list[int]]:
         """What the automaton proposes, as far as it fits."""
         state, cut = way.place
-        for pieces in islice(self._automaton.endings(state), 0 if cut else _ENDINGS):
+        endings = self._automaton.endings(state, _AMPLE if left >= _AMPLE else 0)
+        for pieces in islice(endings, 0 if cut else _ENDINGS):
             plan = [*way.taken, *self._tokens(pieces)]
             if len(plan) <= left:
                 yield plan

@@ -29,6 +29,7 @@ from harmony.runtime.closing.symbols import (
 
 Schema = Mapping[str, Any] | bool
 
+_JSON: Final = json.JSONEncoder(ensure_ascii=False)
 _TYPES: Final = ("null", "boolean", "integer", "number", "string", "array", "object")
 _SPACE: Final = Repeat(chars((32, 32), (9, 10), (13, 13)))
 _NULL: Final = Text("null")
@@ -181,7 +182,7 @@ def _key(name: str) -> Symbol:
 def _literal(value: object) -> Symbol:
     if isinstance(value, dict | list):
         return Example(_loose(value), json.dumps(value, ensure_ascii=False, separators=(",", ":")))
-    return Text(json.dumps(value, ensure_ascii=False))
+    return Text(_JSON.encode(value))
 
 
 def _loose(value: Any) -> Symbol:

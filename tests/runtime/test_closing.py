@@ -255,6 +255,16 @@ def test_every_turn_ends_within_every_limit(
     assert violation(request, tokens, encoding) is None
 
 
+def fewest(closer: Closer) -> int | None:
+    """How many tokens are enough to end where a turn is, if any are."""
+    least, most = None, 2000
+    closer.plan = None
+    while closer.fits(most):
+        least, closer.plan = len(closer.plan or ()), None
+        most = least - 1
+    return least
+
+
 @settings(max_examples=30)
 @given(st.integers(0, 1_000_000))
 def test_ends_in_parts_are_those_of_the_whole(grammars: Grammars, sampler: Sampler, seed: int) -> None:
@@ -271,10 +281,26 @@ def test_ends_in_parts_are_those_of_the_whole(grammars: Grammars, sampler: Sampl
         for constraint in (whole, parted):
             constraint.accept(token)
         if random.random() < 0.1:
-            one, other = (closer.fits(2000) and len(closer.plan or ()) for closer in closers)
+            one, other = map(fewest, closers)
             assert one == other
-            for closer in closers:
-                closer.plan = None
+
+
+def test_a_limit_that_is_far_needs_no_shortest_end(grammars: Grammars, encoding: HarmonyEncoding) -> None:
+    """Of tools one of which must be called one is read then; near the limit all are, for the shortest."""
+    arguments = [
+        {"type": "object", "properties": {"word " * length: {"type": "null"}}, "required": ["word " * length]}
+        for length in (5, 4, 1, 3)
+    ]
+    tools = [ToolDescription.new(f"f{number}", "", schema) for number, schema in enumerate(arguments)]
+    turn = TurnGrammar.of(tools, tool_choice="required")
+    assert turn.parts is not None
+    fresh = Grammars(grammars.table)
+    closer = Closer(Constraint(fresh, turn.text, parts=turn.parts))
+    for limit, planned, read in ((500, "f0", 1), (100, "f2", 4)):
+        closer.plan = None
+        assert closer.fits(limit)
+        assert f"functions.{planned}" in encoding.decode(closer.plan or ())
+        assert sum(body.grammar in fresh._costs for body in turn.parts.bodies.values()) == read
 
 
 @settings(max_examples=20)
