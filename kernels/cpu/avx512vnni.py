@@ -24,7 +24,7 @@ from harmony.kernels.cpu.llvm import (
     load_i32x16,
     multiply_add_f32x16,
     multiply_f32x16,
-    prefetch,
+    prefetch_l2,
     shift_left_8,
     store_f32,
     total_f32x16,
@@ -38,7 +38,7 @@ from harmony.kernels.cpu.llvm import (
 )
 from harmony.kernels.mxfp4 import MAGNITUDES
 
-__all__ = ["ELEMENT", "GROUP", "TABLE", "dot", "dot_two", "finish", "put", "unpack"]
+__all__ = ["ELEMENT", "GROUP", "TABLE", "dot_rows", "dot_rows_twice", "finish", "put", "unpack"]
 
 ELEMENT = torch.float32  # of a stored vector before it is finished
 _TWICE = np.array([2 * magnitude for magnitude in MAGNITUDES], np.int8)
@@ -54,29 +54,75 @@ def put(vector, index, bits):
 
 
 @njit(inline="always")
-def _add_word(sums, table, word, vector):
-    """Add the products of a word of each block to the sums of three digits."""
-    low, high = x86_look_up_low_nibbles(table, word), x86_look_up_high_nibbles(table, word)
-    a, b, c = sums
-    a = x86_dot_bytes(a, low, load_i32x16(vector))
-    b = x86_dot_bytes(b, low, load_i32x16(vector + 64))
-    c = x86_dot_bytes(c, low, load_i32x16(vector + 128))
-    a = x86_dot_bytes(a, high, load_i32x16(vector + 192))
-    b = x86_dot_bytes(b, high, load_i32x16(vector + 256))
-    c = x86_dot_bytes(c, high, load_i32x16(vector + 320))
-    return a, b, c
+def _begun(vector):
+    """The sums of three digits for each of two rows."""
+    zero, correction = zero_i32x16(), load_i32x16(vector + SUMS)
+    return (zero, zero, correction), (zero, zero, correction)
 
 
 @njit(inline="always")
-def _add_group(total, words, powers, vector, table):
-    sums = zero_i32x16(), zero_i32x16(), load_i32x16(vector + SUMS)
-    sums = _add_word(sums, table, words[0], vector)
-    sums = _add_word(sums, table, words[1], vector + 384)
-    sums = _add_word(sums, table, words[2], vector + 768)
-    a, b, c = _add_word(sums, table, words[3], vector + 1152)
+def _add(sums, weights, others, vector):
+    """Add what some weights of two rows multiply to; a digit is loaded once for both."""
+    (a, b, c), (d, e, f) = sums
+    x, y, z = load_i32x16(vector), load_i32x16(vector + 64), load_i32x16(vector + 128)
+    a, d = x86_dot_bytes(a, weights, x), x86_dot_bytes(d, others, x)
+    b, e = x86_dot_bytes(b, weights, y), x86_dot_bytes(e, others, y)
+    c, f = x86_dot_bytes(c, weights, z), x86_dot_bytes(f, others, z)
+    return (a, b, c), (d, e, f)
+
+
+@njit(inline="always")
+def _add_word(sums, word, other, vector, table):
+    low, other_low = x86_look_up_low_nibbles(table, word), x86_look_up_low_nibbles(table, other)
+    sums = _add(sums, low, other_low, vector)
+    high, other_high = x86_look_up_high_nibbles(table, word), x86_look_up_high_nibbles(table, other)
+    return _add(sums, high, other_high, vector + 192)
+
+
+@njit(inline="always")
+def _add_word_to_both(first, second, word, other, one, two, table):
+    low, other_low = x86_look_up_low_nibbles(table, word), x86_look_up_low_nibbles(table, other)
+    first, second = _add(first, low, other_low, one), _add(second, low, other_low, two)
+    high, other_high = x86_look_up_high_nibbles(table, word), x86_look_up_high_nibbles(table, other)
+    return _add(first, high, other_high, one + 192), _add(second, high, other_high, two + 192)
+
+
+@njit(inline="always")
+def _add_number(total, digits, powers, vector):
+    a, b, c = digits
     whole = add_i32x16(shift_left_8(add_i32x16(shift_left_8(a), b)), c)
     product = multiply_f32x16(as_numbers_f32x16(whole), load_f32x16(vector + SCALES))
     return multiply_add_f32x16(product, powers, total)
+
+
+@njit(inline="always")
+def _add_numbers(totals, sums, powers, vector):
+    return (
+        _add_number(totals[0], sums[0], powers[0], vector),
+        _add_number(totals[1], sums[1], powers[1], vector),
+    )
+
+
+@njit(inline="always")
+def _add_group(totals, rows, vector, table):
+    (words, others), powers = rows
+    sums = _begun(vector)
+    sums = _add_word(sums, words[0], others[0], vector, table)
+    sums = _add_word(sums, words[1], others[1], vector + 384, table)
+    sums = _add_word(sums, words[2], others[2], vector + 768, table)
+    sums = _add_word(sums, words[3], others[3], vector + 1152, table)
+    return _add_numbers(totals, sums, powers, vector)
+
+
+@njit(inline="always")
+def _add_group_to_both(totals, rows, one, two, table):
+    (words, others), powers = rows
+    a, b = _begun(one), _begun(two)
+    a, b = _add_word_to_both(a, b, words[0], others[0], one, two, table)
+    a, b = _add_word_to_both(a, b, words[1], others[1], one + 384, two + 384, table)
+    a, b = _add_word_to_both(a, b, words[2], others[2], one + 768, two + 768, table)
+    a, b = _add_word_to_both(a, b, words[3], others[3], one + 1152, two + 1152, table)
+    return _add_numbers(totals[0], a, powers, one), _add_numbers(totals[1], b, powers, two)
 
 
 @njit(inline="always")
@@ -88,7 +134,7 @@ def _words(a, b, c, d):
 def _group(blocks, scales):
     """The words of 16 blocks and the powers of two of their scales."""
     for line in range(0, 256, 64):
-        prefetch(blocks + AHEAD + line)
+        prefetch_l2(blocks + 2 * AHEAD + line)
     a, b = load_i32x16(blocks), load_i32x16(blocks + 64)
     c, d = load_i32x16(blocks + 128), load_i32x16(blocks + 192)
     return _words(a, b, c, d), x86_powers_of_blocks(load_i8x16(scales))
@@ -109,33 +155,48 @@ def _tail(blocks, scales, left):
 
 
 @njit(inline="always")
-def dot(blocks, scales, vector, columns, table_at):
-    """Multiply a row of `columns` packed elements with a finished vector."""
-    table, total = load_i32x16(table_at), zero_f32x16()
-    groups, left = columns // GROUP, columns % GROUP // 32
-    for group in range(groups):
-        words, powers = _group(blocks + 256 * group, scales + 16 * group)
-        total = _add_group(total, words, powers, vector + 2048 * group, table)
-    if left:
-        words, powers = _tail(blocks + 256 * groups, scales + 16 * groups, left)
-        total = _add_group(total, words, powers, vector + 2048 * groups, table)
-    return total_f32x16(total)
+def _groups(blocks, scales, columns, group):
+    """Those of a row and of the next one."""
+    words, powers = _group(blocks + 256 * group, scales + 16 * group)
+    others, other_powers = _group(blocks + columns // 2 + 256 * group, scales + columns // 32 + 16 * group)
+    return (words, others), (powers, other_powers)
 
 
 @njit(inline="always")
-def dot_two(blocks, scales, one, other, columns, table_at):
-    """The same for two vectors, whose sums are those that they have alone."""
-    table, first, second = load_i32x16(table_at), zero_f32x16(), zero_f32x16()
+def _tails(blocks, scales, columns):
     groups, left = columns // GROUP, columns % GROUP // 32
+    blocks, scales = blocks + 256 * groups, scales + 16 * groups
+    words, powers = _tail(blocks, scales, left)
+    others, other_powers = _tail(blocks + columns // 2, scales + columns // 32, left)
+    return (words, others), (powers, other_powers)
+
+
+@njit(inline="always")
+def dot_rows(blocks, scales, vector, columns, table_at):
+    """Multiply a row of `columns` packed elements, and the row behind it, with a finished vector."""
+    table, totals = load_i32x16(table_at), (zero_f32x16(), zero_f32x16())
+    groups = columns // GROUP
     for group in range(groups):
-        words, powers = _group(blocks + 256 * group, scales + 16 * group)
-        first = _add_group(first, words, powers, one + 2048 * group, table)
-        second = _add_group(second, words, powers, other + 2048 * group, table)
-    if left:
-        words, powers = _tail(blocks + 256 * groups, scales + 16 * groups, left)
-        first = _add_group(first, words, powers, one + 2048 * groups, table)
-        second = _add_group(second, words, powers, other + 2048 * groups, table)
-    return total_f32x16(first), total_f32x16(second)
+        rows = _groups(blocks, scales, columns, group)
+        totals = _add_group(totals, rows, vector + 2048 * group, table)
+    if columns % GROUP:
+        totals = _add_group(totals, _tails(blocks, scales, columns), vector + 2048 * groups, table)
+    return total_f32x16(totals[0]), total_f32x16(totals[1])
+
+
+@njit(inline="always")
+def dot_rows_twice(blocks, scales, one, two, columns, table_at):
+    """The same for two vectors, whose sums are those that they have alone: two of `one`, two of `two`."""
+    table, zeros = load_i32x16(table_at), (zero_f32x16(), zero_f32x16())
+    totals, groups = (zeros, zeros), columns // GROUP
+    for group in range(groups):
+        rows = _groups(blocks, scales, columns, group)
+        totals = _add_group_to_both(totals, rows, one + 2048 * group, two + 2048 * group, table)
+    if columns % GROUP:
+        rows = _tails(blocks, scales, columns)
+        totals = _add_group_to_both(totals, rows, one + 2048 * groups, two + 2048 * groups, table)
+    (a, b), (c, d) = totals
+    return total_f32x16(a), total_f32x16(b), total_f32x16(c), total_f32x16(d)
 
 
 @njit(inline="always")

@@ -20,7 +20,17 @@ from harmony.kernels.cpu.llvm import (
     store_f32,
     store_i64,
 )
-from harmony.kernels.cpu.mxfp4 import FINISHES, SIZE, TABLE, dot, dot_two, finish, padded, put, stored, unpack
+from harmony.kernels.cpu.mxfp4 import (
+    SIZE,
+    TABLE,
+    dot_rows,
+    dot_rows_twice,
+    finish,
+    padded,
+    put,
+    stored,
+    unpack,
+)
 from harmony.kernels.cpu.pool import compute, compute_rows, numbers, pool
 from harmony.kernels.cpu.tape import empty
 from harmony.kernels.moe import Experts
@@ -77,22 +87,22 @@ def moe(x: Tensor, weights: Tensor, ids: Tensor, experts: Experts, residual: Ten
 
 def _row_by_row(x: Tensor, groups: Groups, experts: Experts) -> Tensor:
     """The outputs float32 [choices, H] of the experts, in the order of their places."""
-    hidden, width = x.shape[1], experts.down_blocks.shape[2] * 32
-    vectors, activated = stored(len(x), hidden), stored(len(groups.rows), width)
-    outputs = empty(len(groups.rows), hidden)
-    shape = numbers(experts.alpha, experts.limit)
+    choices, hidden, width = len(groups.rows), x.shape[1], experts.down_blocks.shape[2] * 32
+    vectors, sums = stored(len(x), hidden), empty(choices, 2 * width)
+    activated, inputs = empty(choices, width, dtype=x.dtype), stored(choices, width)
+    outputs = empty(choices, hidden)
     compute(_store, len(x), x, vectors, hidden, padded(hidden))
     pool().run(
-        _up, groups.count[1:2],
+        _multiply, groups.count[1:2],
         experts.up_blocks, experts.up_scales, experts.up_bias.to(x.dtype), TABLE, groups.chosen, groups.ends,
-        groups.rows, vectors, activated, shape, hidden, width, padded(hidden), padded(width),
+        groups.rows, vectors, sums, hidden, 2 * width, padded(hidden),
     )  # fmt: skip
-    if FINISHES:
-        compute_rows(_finish, len(groups.rows), activated, width, padded(width))
+    shape = numbers(experts.alpha, experts.limit)
+    pool().run(_activate, choices, sums, activated, shape, inputs, width, padded(width))
     pool().run(
-        _down, groups.count[2:3],
+        _multiply, groups.count[2:3],
         experts.down_blocks, experts.down_scales, experts.down_bias.to(x.dtype), TABLE, groups.chosen,
-        groups.ends, activated, outputs, width, hidden, padded(width),
+        groups.ends, 0, inputs, outputs, width, hidden, padded(width),
     )  # fmt: skip
     return outputs
 
@@ -145,7 +155,7 @@ def _group(arguments, first, last):
             found += 1
     store_i64(count, found)
     store_i64(count + 8, found * width)
-    store_i64(count + 16, found * hidden)
+    store_i64(count + 16, found * (hidden // 2))
 
 
 @njit(inline="always")
@@ -193,90 +203,76 @@ def _mix(arguments, first, last):
             _round(rounded, total)
 
 
+@njit(inline="always")
+def _store_row(x, vector, columns, width):
+    """A row of bfloat16 as a stored vector, with zeros behind it."""
+    for column in range(columns):
+        put(vector, column, load_u16(x + 2 * column))
+    for column in range(columns, width):
+        put(vector, column, np.uint16(0))
+    finish(vector, columns)
+
+
 @kernel
 def _store(arguments, first, last):
-    """Rows of bfloat16 as stored vectors, with zeros behind them."""
     x, vectors, columns, width = arguments[0], arguments[1], arguments[2], arguments[3]
     for row in range(first, last):
-        vector = vectors + SIZE * row * width
-        for column in range(columns):
-            put(vector, column, load_u16(x + 2 * (row * columns + column)))
-        for column in range(columns, width):
-            put(vector, column, np.uint16(0))
-        finish(vector, columns)
-
-
-@kernel
-def _finish(arguments, first, last):
-    """Rows of which all elements are put."""
-    vectors, columns, width = arguments[0], arguments[1], arguments[2]
-    for row in range(first, last):
-        finish(vectors + SIZE * row * width, columns)
+        _store_row(x + 2 * row * columns, vectors + SIZE * row * width, columns, width)
 
 
 @njit(inline="always")
-def _activated(gate, up, bias, row, alpha, limit):
-    gate, up = gate + bfloat16.load(bias, row), up + bfloat16.load(bias, row + 1)
-    return bfloat16.rounded(np.float32(swiglu(gate, up, alpha, limit)))
+def _activate_all(activated, sums, alpha, limit):
+    for index in range(len(activated)):
+        gate, up = sums[2 * index], sums[2 * index + 1]
+        activated[index] = bfloat16.rounded(np.float32(swiglu(gate, up, alpha, limit)))
 
 
 @kernel
-def _up(arguments, first, last):
-    """Item i: the activation i % width of the rows of expert i // width, two of them at a time.
+def _activate(arguments, first, last):
+    """Item i: the activations of choice i, as bfloat16 and as a stored vector."""
+    sums, activated, shape, vectors = arguments[0], arguments[1], arguments[2], arguments[3]
+    width, padded = arguments[4], arguments[5]
+    alpha, limit = load_f32(shape), load_f32(shape + 4)
+    for choice in range(first, last):
+        at = activated + 2 * choice * width
+        pairs = carray(pointer_f32(sums + 8 * choice * width), 2 * width)
+        _activate_all(carray(pointer_u16(at), width), pairs, alpha, limit)
+        _store_row(at, vectors + SIZE * choice * padded, width, padded)
 
-    The last one of a row puts zeros behind it.
+
+@njit(inline="always")
+def _row(rows, place):
+    return load_i64(rows + 8 * place) if rows else place
+
+
+@njit(inline="always")
+def _put_two(sums, index, first, second):
+    store_f32(sums + 4 * index, first)
+    store_f32(sums + 4 * index + 4, second)
+
+
+@kernel
+def _multiply(arguments, first, last):
+    """Item i: outputs 2 j and 2 j + 1 of expert i // (outputs / 2), where j is the rest; with the bias.
+
+    A place's vector is that of its row, or its own where there are no `rows`.
     """
     blocks, scales, bias, table = arguments[0], arguments[1], arguments[2], arguments[3]
-    chosen, ends, rows = arguments[4], arguments[5], arguments[6]
-    vectors, activated, shape = arguments[7], arguments[8], arguments[9]
-    hidden, width, hidden_padded, width_padded = arguments[10], arguments[11], arguments[12], arguments[13]
-    alpha, limit = load_f32(shape), load_f32(shape + 4)
-    size, step = SIZE * hidden_padded, SIZE * width_padded
+    chosen, ends, rows, vectors, sums = arguments[4], arguments[5], arguments[6], arguments[7], arguments[8]
+    columns, outputs, padded = arguments[9], arguments[10], arguments[11]
+    pairs, size = outputs // 2, SIZE * padded
     for item in range(first, last):
-        group, column = item // width, item % width
-        row = 2 * (load_i64(chosen + 8 * group) * width + column)
-        gates, ups = blocks + row * (hidden // 2), blocks + (row + 1) * (hidden // 2)
-        gate_scales, up_scales = scales + row * (hidden // 32), scales + (row + 1) * (hidden // 32)
-        slot, end = load_i64(ends + 8 * (group - 1)) if group else 0, load_i64(ends + 8 * group)
-        if column == width - 1:
-            for place in range(slot, end):
-                for behind in range(width, width_padded):
-                    put(activated + step * place, behind, np.uint16(0))
-        while slot + 1 < end:
-            one, other = (
-                vectors + size * load_i64(rows + 8 * slot),
-                vectors + size * load_i64(rows + 8 * slot + 8),
-            )
-            a, c = dot_two(gates, gate_scales, one, other, hidden, table)
-            b, d = dot_two(ups, up_scales, one, other, hidden, table)
-            put(activated + step * slot, column, _activated(a, b, bias, row, alpha, limit))
-            put(activated + step * (slot + 1), column, _activated(c, d, bias, row, alpha, limit))
-            slot += 2
-        if slot < end:
-            vector = vectors + size * load_i64(rows + 8 * slot)
-            a = dot(gates, gate_scales, vector, hidden, table)
-            b = dot(ups, up_scales, vector, hidden, table)
-            put(activated + step * slot, column, _activated(a, b, bias, row, alpha, limit))
-
-
-@kernel
-def _down(arguments, first, last):
-    """Item i: the output i % hidden of the rows of expert i // hidden, two of them at a time."""
-    blocks, scales, bias, table = arguments[0], arguments[1], arguments[2], arguments[3]
-    chosen, ends, activated, outputs = arguments[4], arguments[5], arguments[6], arguments[7]
-    width, hidden, width_padded = arguments[8], arguments[9], arguments[10]
-    step = SIZE * width_padded
-    for item in range(first, last):
-        group, column = item // hidden, item % hidden
-        row = load_i64(chosen + 8 * group) * hidden + column
-        at, scale, more = blocks + row * (width // 2), scales + row * (width // 32), bfloat16.load(bias, row)
-        slot, end = load_i64(ends + 8 * (group - 1)) if group else 0, load_i64(ends + 8 * group)
-        while slot + 1 < end:
-            vector = activated + step * slot
-            a, b = dot_two(at, scale, vector, vector + step, width, table)
-            store_f32(outputs + 4 * (slot * hidden + column), a + more)
-            store_f32(outputs + 4 * ((slot + 1) * hidden + column), b + more)
-            slot += 2
-        if slot < end:
-            total = dot(at, scale, activated + step * slot, width, table)
-            store_f32(outputs + 4 * (slot * hidden + column), total + more)
+        group, output = item // pairs, item % pairs * 2
+        row = load_i64(chosen + 8 * group) * outputs + output
+        at, scale = blocks + row * (columns // 2), scales + row * (columns // 32)
+        more, other = bfloat16.load(bias, row), bfloat16.load(bias, row + 1)
+        place, end = load_i64(ends + 8 * (group - 1)) if group else 0, load_i64(ends + 8 * group)
+        while place + 1 < end:
+            one, two = vectors + size * _row(rows, place), vectors + size * _row(rows, place + 1)
+            a, b, c, d = dot_rows_twice(at, scale, one, two, columns, table)
+            _put_two(sums, place * outputs + output, a + more, b + other)
+            _put_two(sums, (place + 1) * outputs + output, c + more, d + other)
+            place += 2
+        if place < end:
+            a, b = dot_rows(at, scale, vectors + size * _row(rows, place), columns, table)
+            _put_two(sums, place * outputs + output, a + more, b + other)

@@ -28,14 +28,27 @@ LEVEL: ModuleType = {"avx512": avx512, "avx512vnni": avx512vnni, "avx512f": avx5
     level(), plain
 )
 ON_AVX512 = LEVEL is avx512
-dot, put = LEVEL.dot, LEVEL.put
+put = LEVEL.put
 TABLE = torch.from_numpy(LEVEL.TABLE)
 SIZE = LEVEL.ELEMENT.itemsize  # bytes of an element of a stored vector
 
 
 @njit(inline="always")
-def _dot_twice(blocks, scales, one, other, columns, table_at):
-    return dot(blocks, scales, one, columns, table_at), dot(blocks, scales, other, columns, table_at)
+def _dot_rows(blocks, scales, vector, columns, table_at):
+    first = dot(blocks, scales, vector, columns, table_at)
+    return first, dot(blocks + columns // 2, scales + columns // 32, vector, columns, table_at)
+
+
+@njit(inline="always")
+def _dot_rows_twice(blocks, scales, one, two, columns, table_at):
+    a, c = dot_two(blocks, scales, one, two, columns, table_at)
+    b, d = dot_two(blocks + columns // 2, scales + columns // 32, one, two, columns, table_at)
+    return a, b, c, d
+
+
+@njit(inline="always")
+def _dot_two(blocks, scales, one, two, columns, table_at):
+    return dot(blocks, scales, one, columns, table_at), dot(blocks, scales, two, columns, table_at)
 
 
 @njit(inline="always")
@@ -43,9 +56,10 @@ def _as_it_is(vector, columns):
     pass
 
 
-dot_two = getattr(LEVEL, "dot_two", _dot_twice)
+dot, dot_two = getattr(LEVEL, "dot", None), getattr(LEVEL, "dot_two", _dot_two)
+dot_rows = getattr(LEVEL, "dot_rows", _dot_rows)  # a row and the next one with a vector
+dot_rows_twice = getattr(LEVEL, "dot_rows_twice", _dot_rows_twice)  # with two
 finish = getattr(LEVEL, "finish", _as_it_is)  # what a vector needs between `put` and `dot`
-FINISHES = finish is not _as_it_is
 
 
 def padded(width: int) -> int:

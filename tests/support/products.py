@@ -9,14 +9,14 @@ from harmony.kernels.cpu.pool import compute, pool
 
 
 def products(x: Tensor, blocks: Tensor, scales: Tensor) -> Tensor:
-    """Row i of `x` bfloat16 [m, in] times the matrix of expert i, float32 [m, out]."""
-    experts, hidden, width = len(x), blocks.shape[1], x.shape[1]
-    vectors, outputs = stored(experts, width), torch.empty(experts, hidden)
-    compute(moe._store, experts, x, vectors, width, padded(width))
+    """Rows of `x` bfloat16 [E m, in] times the matrices of E experts, m each: float32 [E m, out]."""
+    (experts, hidden), (count, width) = blocks.shape[:2], x.shape
+    vectors, outputs = stored(count, width), torch.empty(count, hidden)
+    compute(moe._store, count, x, vectors, width, padded(width))
     bias = torch.zeros(experts, hidden, dtype=torch.bfloat16)
     numbers = torch.arange(experts)
     pool().run(
-        moe._down, experts * hidden, blocks, scales, bias, TABLE, numbers, numbers + 1,
-        vectors, outputs, width, hidden, padded(width),
+        moe._multiply, experts * hidden // 2, blocks, scales, bias, TABLE, numbers,
+        (numbers + 1) * (count // experts), 0, vectors, outputs, width, hidden, padded(width),
     )  # fmt: skip
     return outputs

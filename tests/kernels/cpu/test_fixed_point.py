@@ -44,13 +44,14 @@ def test_numbers_near_the_largest_are_exact(x: Tensor) -> None:
     """One weight that is not zero finds its number, if that is within 14 powers of the largest."""
     at = int(torch.randint(x.shape[1], ()))
     blocks, scales = (
-        torch.zeros(1, 1, x.shape[1] // 32, 16, dtype=torch.uint8),
-        torch.full((1, 1, x.shape[1] // 32), 127),
+        torch.zeros(1, 2, x.shape[1] // 32, 16, dtype=torch.uint8),
+        torch.full((1, 2, x.shape[1] // 32), 127),
     )
-    blocks[0, 0, at // 32, at % 32 // 2] = 2 << 4 * (at % 2)
+    row = int(torch.randint(2, ()))
+    blocks[0, row, at // 32, at % 32 // 2] = 2 << 4 * (at % 2)
     block = x[0].reshape(-1, 32)[at // 32].double()
     within = block[at % 32].abs().log2().floor() >= block.abs().max().log2().floor() - EXACT
-    found = products(x, blocks, scales.byte()).item()
+    found = products(x, blocks, scales.byte())[0, row].item()
     assert found == block[at % 32].item() if within else abs(found) <= block.abs().max().item() * 2.0**-EXACT
 
 
@@ -68,11 +69,11 @@ def test_subnormal_numbers_and_zeros() -> None:
 
 def test_the_largest_numbers() -> None:
     """The greatest bfloat16 there is in each block, and others exact beside it."""
-    blocks = torch.full((1, 1, 5, 16), 0x11, dtype=torch.uint8)  # every value is a half
-    scales = torch.full((1, 1, 5), 100, dtype=torch.uint8)
+    blocks = torch.full((1, 2, 5, 16), 0x11, dtype=torch.uint8)  # every value is a half
+    scales = torch.full((1, 2, 5), 100, dtype=torch.uint8)
     x, greatest = torch.zeros(1, 160).bfloat16(), torch.finfo(torch.bfloat16).max
     x[0, ::32], x[0, 9::32] = greatest, -(2.0**114)
-    assert products(x, blocks, scales).item() == 5 * (greatest - 2.0**114) * 2.0**-28
+    assert products(x, blocks, scales).tolist() == [[5 * (greatest - 2.0**114) * 2.0**-28] * 2]
 
 
 @pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])

@@ -23,6 +23,18 @@ def test_products_are_exact(width: int) -> None:
     assert (error / torch.einsum("ei,eoi->eo", x.double().abs(), weights.abs())).max() < 1e-6
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_vectors_of_an_expert_have_the_sums_that_they_have_alone(count: int, width: int) -> None:
+    """Bit by bit, whether they are multiplied in pairs or one is left over."""
+    blocks, scales = packed(2, 6, width)
+    x = torch.randn(2 * count, width).bfloat16()
+    together = products(x, blocks, scales)
+    for number, vector in enumerate(x):
+        expert = slice(number // count, number // count + 1)
+        assert torch.equal(products(vector[None], blocks[expert], scales[expert])[0], together[number])
+
+
 @pytest.mark.parametrize("scale", [0, 1, 2, 253])
 def test_extreme_scales(scale: int) -> None:
     """The smallest and the largest powers of two are computed with as well."""
@@ -34,20 +46,20 @@ def test_extreme_scales(scale: int) -> None:
 
 def test_scale_254() -> None:
     """The last scale before NaN multiplies by 2^127."""
-    blocks = torch.full((1, 1, 1, 16), 0x11, dtype=torch.uint8)  # every value is a half
-    scales = torch.full((1, 1, 1), 254, dtype=torch.uint8)
+    blocks = torch.full((1, 2, 1, 16), 0x11, dtype=torch.uint8)  # every value is a half
+    scales = torch.full((1, 2, 1), 254, dtype=torch.uint8)
     x = torch.full((1, 32), 2.0**-60).bfloat16()
-    assert products(x, blocks, scales).item() == 16 * 2.0 ** (127 - 60)
+    assert products(x, blocks, scales).tolist() == [[16 * 2.0 ** (127 - 60)] * 2]
 
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_nothing_is_read_behind_the_last_row(width: int) -> None:
     """A tensor may end where its file's memory ends; the last rows are right there, too."""
-    blocks, scales = packed(1, 3, width)
+    blocks, scales = packed(1, 4, width)
     x = torch.randn(1, width).bfloat16()
     at_the_end = guarded(blocks), guarded(scales)
     assert torch.equal(products(x, *at_the_end), products(x, blocks, scales))
-    out = torch.empty(3, width, dtype=torch.bfloat16)
+    out = torch.empty(4, width, dtype=torch.bfloat16)
     unpack(at_the_end[0][0], at_the_end[1][0], out)
     assert torch.equal(out, dequantize(blocks[0], scales[0]))
 
