@@ -19,6 +19,7 @@ from harmony.errors import GrammarError
 from harmony.formats import JsonSchema, quoted
 from harmony.messages import ReasoningEffort
 from harmony.parsing import CHANNELS
+from harmony.stated_turn import stated_turn
 from harmony.turn_parts import MessageKind, TurnParts, written
 from harmony.watch import ANSWER
 
@@ -53,13 +54,15 @@ class TurnGrammar:
     `text` is the grammar; `reasoning_end` is the text of the tokens, special ones spelled out, that end
     the reasoning and begin the answer, or the call where there must be one. `watched` are the schemas of
     which the grammar leaves something over, by recipient, that of the answer by ANSWER; a TurnWatch sees
-    to them. `parts` are the same grammar, cut at the headers of its messages.
+    to them. `parts` are the same grammar, cut at the headers of its messages. `stated` is what it was made
+    of, as JSON, for a server that keeps turns to their grammars by itself.
     """
 
     text: str
     reasoning_end: str
     watched: Mapping[str, EnforcedSchema]
     parts: TurnParts | None = None
+    stated: Mapping[str, object] | None = None
 
     @classmethod
     def of(
@@ -113,6 +116,15 @@ class TurnGrammar:
             f"<|end|><|start|>assistant{ending}",
             {name: schema for name, schema in schemas.items() if schema.residuals},
             TurnParts.of(first, before, last),
+            stated_turn(
+                functions,
+                namespaces,
+                tool_choice=tool_choice,
+                response=response,
+                channels=channels,
+                reasoning=reasoning,
+                preambles=preambles,
+            ),
         )
 
 

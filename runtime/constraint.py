@@ -12,7 +12,7 @@ no token is ever chosen without its mask.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
@@ -61,6 +61,7 @@ class Constraint:
     be. `parts` are the same grammar in parts, which is faster: a body among them that is not awaited is
     waited for where it begins, and raises GrammarError there. `guarded` False leaves the guards against
     running away off; `interruption` cuts a part short; `watch` objects to what the grammar allows.
+    `stated` says all of this as JSON, for a server of ours that is to keep to it too.
     """
 
     def __init__(
@@ -72,8 +73,10 @@ class Constraint:
         guarded: bool = True,
         interruption: Interruption | None = None,
         watch: Watch | None = None,
+        stated: Mapping[str, object] | None = None,
     ) -> None:
         self.table = grammars.table
+        self.stated = stated
         self._grammars = grammars
         self.tokens: list[int] = []
         self._watches = [] if watch is None else [watch]

@@ -100,7 +100,7 @@ class Corrected:
         """The tokens, the last one with the reason if the generation ends with it."""
         tokens = [replace(token, finish_reason=None) for token in tokens]
         if tokens and guide.ended:
-            closed = guide.closed or (not self._constraint.ended and guide.whole)
-            stopped = self._constraint.ended and not guide.closed
+            closed = guide.closed or tokens[-1].closed or (not self._constraint.ended and guide.whole)
+            stopped = self._constraint.ended and not closed
             tokens[-1] = replace(tokens[-1], finish_reason="stop" if stopped else "length", closed=closed)
         return tokens

@@ -9,10 +9,13 @@ server speaks as vLLM does.
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from harmony.errors import EngineError
 from harmony.runtime.generation import GeneratedToken, SamplingParams, TokenLogprob
+
+if TYPE_CHECKING:
+    from harmony.runtime.constraint import Constraint
 
 Json = Mapping[str, Any]
 Ask = Callable[[str, Json], Awaitable[Json]]
@@ -49,8 +52,13 @@ class Dialect(Protocol):
         stop: Collection[int],
         limit: int,
         bias: Mapping[int, float],
+        constraint: "Constraint | None" = None,
     ) -> Json:
-        """The JSON that asks for at most `limit` tokens, streamed; `bias` is added to logits by token."""
+        """The JSON that asks for at most `limit` tokens, streamed; `bias` is added to logits by token.
+
+        What comes is checked against a `constraint` by the caller; of it, the server is told what it can
+        keep to.
+        """
 
     async def tokens(self, event: Json, received: int, ask: Ask) -> list[GeneratedToken]:
         """The new tokens of one event, after `received` earlier ones; `ask` posts to another path.
@@ -61,17 +69,19 @@ class Dialect(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Vllm:
-    """vLLM's OpenAI-compatible /v1/completions."""
+    """vLLM's OpenAI-compatible /v1/completions; a server of ours `keeps_turns` that it is told of."""
 
     name: str
     context_length: int | None
+    keeps_turns: bool = False
     path: str = "/v1/completions"
     ends_at_stop: bool = True
 
     @classmethod
     def of(cls, models: Json, wanted: str | None) -> "Vllm":
         """The wanted model, or the first, of what /v1/models lists."""
-        return cls(*_listed(models, wanted))
+        card, name, context_length = _listed(models, wanted)
+        return cls(name, context_length, card.get("keeps_turns") is True)
 
     def body(
         self,
@@ -80,7 +90,11 @@ class Vllm:
         stop: Collection[int],
         limit: int,
         bias: Mapping[int, float],
+        constraint: "Constraint | None" = None,
     ) -> Json:
+        told: Json = {}
+        if self.keeps_turns and constraint is not None and constraint.stated is not None:
+            told = {"turn": {**constraint.stated, "written": len(constraint.tokens)}}
         return {
             "model": self.name,
             "prompt": list(prompt),
@@ -99,6 +113,7 @@ class Vllm:
             "return_token_ids": True,
             "return_tokens_as_token_ids": True,
             "stream": True,
+            **told,
         }
 
     async def tokens(self, event: Json, received: int, ask: Ask) -> list[GeneratedToken]:
@@ -106,11 +121,11 @@ class Vllm:
             ids = choice.get("token_ids")
             if ids is None:
                 raise EngineError("the server gives no token ids back; use vLLM 0.10.2 or later")
-            probabilities = choice.get("logprobs")
+            probabilities, closed = choice.get("logprobs"), choice.get("closed") is True
             if probabilities is None:
-                return [GeneratedToken(token) for token in ids]
+                return [GeneratedToken(token, closed=closed) for token in ids]
             return [
-                GeneratedToken(token, logprob=logprob, top_logprobs=_ranked(top))
+                GeneratedToken(token, logprob=logprob, top_logprobs=_ranked(top or {}), closed=closed)
                 for token, logprob, top in zip(
                     ids, probabilities["token_logprobs"], probabilities["top_logprobs"], strict=True
                 )
@@ -131,7 +146,7 @@ class Sglang:
     def of(cls, models: Json, wanted: str | None) -> "Sglang | None":
         """The wanted model, or the first, of what /v1/models lists, if it is SGLang that lists it."""
         is_sglang = any(card.get("owned_by") == "sglang" for card in models["data"])
-        return cls(*_listed(models, wanted)) if is_sglang else None
+        return cls(*_listed(models, wanted)[1:]) if is_sglang else None
 
     def body(
         self,
@@ -140,6 +155,7 @@ class Sglang:
         stop: Collection[int],
         limit: int,
         bias: Mapping[int, float],
+        constraint: "Constraint | None" = None,
     ) -> Json:
         """Without stop ids, which SGLang ignores along with its end tokens."""
         return {
@@ -210,6 +226,7 @@ class LlamaCpp:
         stop: Collection[int],
         limit: int,
         bias: Mapping[int, float],
+        constraint: "Constraint | None" = None,
     ) -> Json:
         return {
             "prompt": list(prompt),
@@ -254,13 +271,13 @@ class LlamaCpp:
         return list(answer["tokens"])
 
 
-def _listed(models: Json, wanted: str | None) -> tuple[str, int | None]:
-    """The wanted model, or the first, and how long its context is."""
-    served = {str(card["id"]): card.get("max_model_len") for card in models["data"]}
+def _listed(models: Json, wanted: str | None) -> tuple[Json, str, int | None]:
+    """What is listed of the wanted model, or the first; its name, and how long its context is."""
+    served: dict[str, Json] = {str(card["id"]): card for card in models["data"]}
     if not served or (wanted is not None and wanted not in served):
         raise EngineError(f"the server has no model {wanted!r}; it serves {', '.join(served) or 'none'}")
     name = wanted or next(iter(served))
-    return name, served[name]
+    return served[name], name, served[name].get("max_model_len")
 
 
 def _ranked(top: Mapping[str, float]) -> tuple[TokenLogprob, ...]:

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
     from harmony.runtime.constraint import Constraint
 
 _FAREWELL_SECONDS: Final = 1.0
+_UNREAD: Final = (400, 413)  # the statuses of a request that is not understood, or too long
+_UNBIASED: Final[Mapping[int, float]] = {}
+
+
+class _RefusedError(EngineError):
+    """The server does not understand the request."""
 
 
 class RemoteEngine:
@@ -70,10 +76,10 @@ class RemoteEngine:
         """Yield tokens until one of `stop` was sampled (it is yielded too) or a limit is reached.
 
         A `constraint` is kept from here: a token that may not come ends the request, and another is asked
-        for. Closing the generator closes the connection, upon which the server stops. Raises
-        ContextLengthError before anything is sent when the prompt leaves no room, EngineError when the
-        server is not reachable, refuses, gives no token ids or breaks off; GrammarError and ConstraintError
-        with a constraint.
+        for. It seldom does where the server is told of the constraint and keeps to it too. Closing the
+        generator closes the connection, upon which the server stops. Raises ContextLengthError before
+        anything is sent when the prompt leaves no room, EngineError when the server is not reachable,
+        refuses, gives no token ids or breaks off; GrammarError and ConstraintError with a constraint.
         """
         room = self.context_length - len(prompt)
         if room < 1:
@@ -82,14 +88,14 @@ class RemoteEngine:
                 "the conversation or serve the model with a longer context"
             )
         limit = min(room, sampling.max_tokens or room)
-        generation = self._stream(prompt, replace(sampling, max_tokens=limit), stop, {})
+        generation = self._stream(prompt, replace(sampling, max_tokens=limit), stop)
         if constraint is not None:
             from harmony.runtime.corrected import Corrected
 
             def stream(
                 prompt: Sequence[int], sampling: SamplingParams, bias: Mapping[int, float]
             ) -> AsyncGenerator[GeneratedToken]:
-                return self._stream(prompt, sampling, stop, bias)
+                return self._stream(prompt, sampling, stop, bias, None if bias else constraint)
 
             generation = Corrected(stream, prompt, sampling, limit, constraint).tokens()
         async with aclosing(generation) as tokens:
@@ -104,17 +110,22 @@ class RemoteEngine:
         prompt: Sequence[int],
         sampling: SamplingParams,
         stop: Collection[int],
-        bias: Mapping[int, float],
+        bias: Mapping[int, float] = _UNBIASED,
+        constraint: "Constraint | None" = None,
     ) -> AsyncGenerator[GeneratedToken]:
-        """The tokens of one generation, which has a limit; most take one request."""
+        """The tokens of one generation, which has a limit; most take one request.
+
+        The server is told of a `constraint`, which the caller moves along, unless it refuses that.
+        """
         limit = sampling.max_tokens or 1
         written: list[int] = []
         whole = 0  # tokens that no stream can express
         while True:
             seed = None if sampling.seed is None else sampling.seed + len(written)
             asked = replace(sampling, max_tokens=whole or limit - len(written), seed=seed)
-            request = self._request([*prompt, *written], asked, stop, bias, streams=not whole)
-            whole = 0
+            count = asked.max_tokens or 1
+            body = self._dialect.body([*prompt, *written], asked, stop, count, bias, constraint)
+            request = self._request({**body, "stream": not whole}, asked, stop)
             try:
                 async with aclosing(request):
                     async for token in request:
@@ -127,21 +138,19 @@ class RemoteEngine:
                         )
                         if is_last:
                             return
+                whole = 0
             except ResumeError as error:
                 whole = error.count
+            except _RefusedError:
+                if constraint is None:
+                    raise
+                constraint = None
 
     async def _request(
-        self,
-        prompt: Sequence[int],
-        sampling: SamplingParams,
-        stop: Collection[int],
-        bias: Mapping[int, float],
-        *,
-        streams: bool,
+        self, body: Json, sampling: SamplingParams, stop: Collection[int]
     ) -> AsyncGenerator[GeneratedToken]:
         """The tokens of one request. Raises ResumeError where another has to go on."""
         limit = sampling.max_tokens or 1
-        body = {**self._dialect.body(prompt, sampling, stop, limit, bias), "stream": streams}
         received = 0
         try:
             async with (
@@ -163,7 +172,7 @@ class RemoteEngine:
                             return
         except httpx.HTTPError as error:
             raise self._failed(error) from error
-        if streams:
+        if body["stream"]:
             raise EngineError(
                 f"{self._url} broke off after {received} tokens, before a stop token or the limit of "
                 f"{limit}; look at the server's log and ask again"
@@ -266,7 +275,8 @@ async def _raise_for_status(response: httpx.Response) -> None:
     if response.is_success:
         return
     text = (await response.aread()).decode("utf-8", "replace")
-    raise EngineError(f"{response.url} refused (HTTP {response.status_code}): {_message(text)}")
+    refused = _RefusedError if response.status_code in _UNREAD else EngineError
+    raise refused(f"{response.url} refused (HTTP {response.status_code}): {_message(text)}")
 
 
 def _message(text: str) -> str:

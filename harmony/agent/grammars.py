@@ -35,10 +35,12 @@ def turn_constraint(
     if reasoning_tokens is not None:
         ending = load_encoding().encode(grammar.reasoning_end, allowed_special="all")
         interruption = Interruption(reasoning_tokens, tuple(ending))
+    stated = grammar.stated and {**grammar.stated, "reasoning_tokens": reasoning_tokens}
     return Constraint(
         harmony_grammars(vocab_size),
         grammar.text,
         parts=grammar.parts,
         interruption=interruption,
         watch=TurnWatch(grammar.watched) if grammar.watched else None,
+        stated=stated,
     )

@@ -7,6 +7,7 @@ import hmac
 import time
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from starlette.applications import Starlette
@@ -19,6 +20,7 @@ from harmony import TurnGrammar
 from harmony.agent.enforcement import constrain
 from harmony.errors import GrammarError, HarmonyError, RequestError
 from harmony.formats import JsonSchema
+from harmony.runtime.generation import keeps_to_grammars
 from harmony.server.completions import complete
 from harmony.server.schemas import openapi
 from harmony.server.serving import Limits, Serving
@@ -59,6 +61,7 @@ def create_app(
         "created": int(time.time()),
         "owned_by": "gpt-oss-harmony",
         "max_model_len": engine.context_length,
+        "keeps_turns": keeps_to_grammars(engine) and find_spec("llguidance") is not None,
     }
     document = openapi(needs_key=api_key is not None)
 
@@ -91,7 +94,11 @@ def create_app(
             Route(
                 "/v1/chat/completions", _Answers(serving, partial(serving.answer, "chat")), methods=["POST"]
             ),
-            Route("/v1/completions", _Answers(serving, partial(complete, engine)), methods=["POST"]),
+            Route(
+                "/v1/completions",
+                _Answers(serving, partial(complete, engine, serving.grammars)),
+                methods=["POST"],
+            ),
             Route("/v1/models", models),
             Route("/v1/models/{model:path}", model),
             Route("/health", health),

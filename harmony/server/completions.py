@@ -1,7 +1,8 @@
 """Tokens in, tokens out: the completions of vLLM, as far as an agent on another machine needs them.
 
 A prompt is token ids, and so is what comes back; nothing here knows of conversations. `logit_bias` is taken
-for one token, and by its ends: 100 for the only tokens that may come, -100 for those that may not.
+for one token, and by its ends: 100 for the only tokens that may come, -100 for those that may not. `turn`,
+which is ours, keeps the completion to the grammar of one assistant turn.
 Source: vLLM's `CompletionRequest` (`return_token_ids`, `return_tokens_as_token_ids`).
 """
 
@@ -24,6 +25,7 @@ from harmony.errors import GrammarError, HarmonyError, RequestError
 from harmony.runtime.generation import keeps_to_grammars
 from harmony.server.requests import check
 from harmony.server.schemas import COMPLETION_REQUEST
+from harmony.server.turns import turn_kept
 from harmony.server.wire import error_body, sse
 from harmony.utf8 import Utf8Stream
 
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from harmony.runtime.constraint import Constraint
     from harmony.runtime.generation import GeneratedToken, SamplingParams, TokenEngine
+    from harmony.server.store import Bounded
 
 Json = dict[str, Any]
 
@@ -46,8 +49,8 @@ _NEVER: Final = -100
 _log = logging.getLogger("harmony.server")
 
 
-async def complete(engine: TokenEngine, body: Json) -> TokenCompletion:
-    """A completion that is ready to run. Raises RequestError."""
+async def complete(engine: TokenEngine, grammars: Bounded[TurnGrammar], body: Json) -> TokenCompletion:
+    """A completion that is ready to run; `grammars` are those of earlier ones. Raises RequestError."""
     check(_VALIDATOR, body, engine.name)
     body = {key: value for key, value in body.items() if value is not None}
     _check_prompt(engine, body["prompt"])
@@ -57,7 +60,8 @@ async def complete(engine: TokenEngine, body: Json) -> TokenCompletion:
         **given | {"top_k": max(0, body.get("top_k", engine.default_sampling.top_k))},
         max_tokens=body.get("max_tokens", _DEFAULT_LENGTH),
     )
-    return TokenCompletion(engine, body, sampling, await asyncio.to_thread(_biased, engine, body))
+    constraint = await _constraint(engine, grammars, body)
+    return TokenCompletion(engine, body, sampling, constraint)
 
 
 class TokenCompletion:
@@ -127,7 +131,7 @@ class TokenCompletion:
 
     def _choice(self, tokens: list[GeneratedToken], text: str) -> Json:
         last = tokens[-1]
-        stopped = last.finish_reason is not None and last.token in self._stop
+        stopped = last.finish_reason is not None and last.token in self._stop and not last.closed
         has_ids = self._body.get("return_token_ids") is True
         return {
             "index": 0,
@@ -137,6 +141,7 @@ class TokenCompletion:
             "stop_reason": last.token if stopped else None,
             "prompt_token_ids": self._body["prompt"] if has_ids and self._count == len(tokens) else None,
             "token_ids": [token.token for token in tokens] if has_ids else None,
+            **({"closed": last.closed} if self._body.get("turn") is not None else {}),
         }
 
     def _usage(self) -> Json:
@@ -161,11 +166,18 @@ def _check_prompt(engine: TokenEngine, prompt: list[object]) -> None:
         )
 
 
-def _biased(engine: TokenEngine, body: Json) -> Constraint | None:
+async def _constraint(engine: TokenEngine, grammars: Bounded[TurnGrammar], body: Json) -> Constraint | None:
+    """What keeps the completion to its `turn`, or its one token to the `logit_bias`. Raises RequestError."""
+    bias, turn = body.get("logit_bias"), body.get("turn")
+    if bias and turn is not None:
+        raise _refused("has no place beside a turn, which says what may come")
+    if turn is not None:
+        return await turn_kept(engine, turn, body["prompt"], grammars)
+    return await asyncio.to_thread(_biased, engine, body, bias) if bias else None
+
+
+def _biased(engine: TokenEngine, body: Json, bias: Json) -> Constraint:
     """What keeps the one token to its `logit_bias`. Raises RequestError for other biases."""
-    bias = body.get("logit_bias")
-    if not bias:
-        return None
     if not all(token.isdecimal() for token in bias) or not {*bias.values()} <= {_ONLY, _NEVER}:
         raise _refused("must give token ids 100 (only these) or -100 (never these)")
     if body.get("max_tokens") != 1:
@@ -188,14 +200,20 @@ def _text(stream: Utf8Stream, token: GeneratedToken) -> str:
 
 
 def _logprobs(tokens: Sequence[GeneratedToken]) -> Json:
-    """As vLLM writes them with `return_tokens_as_token_ids`; the sampled token is among the likely ones."""
+    """As vLLM writes them with `return_tokens_as_token_ids`; the sampled token is among the likely ones.
+
+    One that was forced has none.
+    """
     named = [f"token_id:{token.token}" for token in tokens]
     return {
         "text_offset": [],
         "tokens": named,
         "token_logprobs": [token.logprob for token in tokens],
         "top_logprobs": [
-            {f"token_id:{rank.token}": rank.logprob for rank in token.top_logprobs} | {name: token.logprob}
+            None
+            if token.logprob is None
+            else {f"token_id:{rank.token}": rank.logprob for rank in token.top_logprobs}
+            | {name: token.logprob}
             for name, token in zip(named, tokens, strict=True)
         ],
     }

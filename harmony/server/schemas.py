@@ -59,6 +59,74 @@ CHAT_REQUEST: Final[Json] = {
     },
 }
 
+_TURN_TOOLS: Final[Json] = {
+    "type": ["array", "null"],
+    "maxItems": 1024,
+    "items": {
+        "type": "object",
+        "required": ["name"],
+        "properties": {"name": {"type": "string"}, "parameters": {"type": ["object", "null"]}},
+        "additionalProperties": False,
+    },
+}
+
+
+def _answer_format(kind: str, member: str, schema: Json) -> Json:
+    return {
+        "type": "object",
+        "required": ["type", member],
+        "properties": {"type": {"const": kind}, member: schema},
+        "additionalProperties": False,
+    }
+
+
+_TURN: Final[Json] = {
+    "type": ["object", "null"],
+    "description": "keeps the completion to one assistant turn, by masks, up to its right end token",
+    "properties": {
+        "functions": {**_TURN_TOOLS, "description": "called as functions.NAME, by JSON of the schema"},
+        "namespaces": {
+            "type": ["array", "null"],
+            "maxItems": 64,
+            "description": "built-in tools; one without tools, such as python, is called by text",
+            "items": {
+                "type": "object",
+                "required": ["name"],
+                "properties": {"name": {"type": "string"}, "tools": _TURN_TOOLS},
+                "additionalProperties": False,
+            },
+        },
+        "tool_choice": {"type": ["string", "null"], "description": "auto, none, required, or a name"},
+        "response": {
+            "description": "what the final answer may be; null is any text",
+            "oneOf": [
+                {"type": "null"},
+                _answer_format("json_schema", "schema", {"type": "object"}),
+                _answer_format("regex", "pattern", {"type": "string"}),
+                _answer_format(
+                    "choices", "choices", {"type": "array", "maxItems": 10_000, "items": {"type": "string"}}
+                ),
+                _answer_format("lark", "grammar", {"type": "string"}),
+            ],
+        },
+        "channels": {"type": ["array", "null"], "maxItems": 8, "items": {"type": "string"}},
+        "reasoning": {**_EFFORT, "description": "medium and high begin with analysis"},
+        "preambles": {**_FLAG, "description": "whether it may speak to the user before a call"},
+        "reasoning_tokens": {
+            "type": ["integer", "null"],
+            "minimum": 0,
+            "maximum": 2**31,
+            "description": "after so many, the end of the reasoning is forced",
+        },
+        "written": {
+            "type": ["integer", "null"],
+            "minimum": 0,
+            "description": "how many tokens at the end of the prompt are of this turn already",
+        },
+    },
+    "additionalProperties": False,
+}
+
 COMPLETION_REQUEST: Final[Json] = {
     "type": "object",
     "required": ["model", "prompt"],
@@ -76,6 +144,7 @@ COMPLETION_REQUEST: Final[Json] = {
         "stop_token_ids": {"type": ["array", "null"], "items": {"type": "integer"}},
         "ignore_eos": _FLAG,
         "return_token_ids": _FLAG,
+        "turn": _TURN,
         "stream": _FLAG,
         "stream_options": {"type": ["object", "null"]},
     },

@@ -88,7 +88,7 @@ class Serving:
         self._running = 0
         self._states = States(limits.kept_tokens)
         self._responses: Bounded[list[Json]] = Bounded(limits.kept_items)
-        self._grammars: Bounded[TurnGrammar] = Bounded(_KEPT_GRAMMARS)
+        self.grammars: Bounded[TurnGrammar] = Bounded(_KEPT_GRAMMARS)
 
     @contextmanager
     def seat(self) -> Iterator[None]:
@@ -129,7 +129,7 @@ class Serving:
             )
         toolbox = Toolbox(state.tools)
         toolbox.pass_over(transcript.said)
-        rules = TurnRules(asked, [tool.namespace for tool in tools], self._grammars)
+        rules = TurnRules(asked, [tool.namespace for tool in tools], self.grammars)
         generation = Generation(
             self.engine,
             transcript,
