@@ -56,14 +56,13 @@ class Compiled:
     tokenizer: "LLTokenizer"
     matcher: "LLMatcher"
 
-    @cached_property
-    def costs(self) -> Costs:
-        """What each part of the grammar costs at least, worked out when it is first asked for."""
-        return Costs(symbol_of(self.text, self.table.special), self.table.avoided)
-
     def automaton(self) -> Automaton:
         """What follows texts of the grammar and knows the shortest ends of each."""
-        return Automaton(self.costs)
+        return self._automaton
+
+    @cached_property
+    def _automaton(self) -> Automaton:
+        return _automaton(self.text, self.table)
 
     def start(self) -> GrammarMatcher:
         """A matcher at the start."""
@@ -110,7 +109,7 @@ class Grammars:
         self._kept = kept
         self._compiled: OrderedDict[str, Once[Compiled]] = OrderedDict()
         self._parted: OrderedDict[str, PartedGrammar] = OrderedDict()
-        self._costs: OrderedDict[str, Costs] = OrderedDict()
+        self._automata: OrderedDict[str, Automaton] = OrderedDict()
         self._lock = Lock()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="harmony-grammars")
         self._tokenizers = Once(lambda: _Tokenizers(table))
@@ -135,12 +134,12 @@ class Grammars:
         """Any text, for the bodies that have no grammar."""
         return FreeText(self.table)
 
-    def costs(self, text: str) -> Costs:
-        """What each part of the grammar of this text costs at least; it need not be compiled for that."""
-        costs = self._costs.get(text) or Costs(symbol_of(text, self.table.special), self.table.avoided)
+    def automaton(self, text: str) -> Automaton:
+        """What knows the shortest ends of the grammar of this text, which need not be compiled for that."""
+        automaton = self._automata.get(text) or _automaton(text, self.table)
         with self._lock:
-            self._costs.setdefault(text, costs)
-            return _latest(self._costs, text, self._kept)
+            self._automata.setdefault(text, automaton)
+            return _latest(self._automata, text, self._kept)
 
     def forget(self, compiled: Compiled) -> None:
         """Compile this grammar anew when it is asked for again.
@@ -162,6 +161,10 @@ class Grammars:
         if matcher.is_error():
             raise GrammarError(f"this grammar cannot be enforced: {_reason(matcher.get_error())}")
         return Compiled(text, self.table, tokenizer, matcher)
+
+
+def _automaton(text: str, table: TokenTable) -> Automaton:
+    return Automaton(Costs(symbol_of(text, table.special), table.avoided))
 
 
 def _latest(kept: OrderedDict[str, T], text: str, most: int) -> T:

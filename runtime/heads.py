@@ -48,13 +48,18 @@ class Heads:
         self.begun = Place(self, written, rests)
         self.start = Place(self, "", [Rest(written + rest, tail, name) for rest, tail, name in rests])
 
-    def place(self, written: str, rests: Sequence[Rest], last: int) -> Place:
-        """That behind what is written, to which the token `last` led first."""
-        if written not in self._places:
+    def behind(self, place: Place, read: str, last: int | None) -> Place | None:
+        """That behind a place and what is read there, the token `last`; None if it may not follow."""
+        written = place.written + read
+        if (found := self._places.get(written)) is None:
+            if not (rests := following(place.rests, read)):
+                return None
             if len(self._places) >= _MOST:
                 self._places.clear()
-            self._places[written] = Place(self, written, rests, last)
-        return self._places[written]
+            found = self._places[written] = Place(self, written, rests)
+        if found.last is None:
+            found.last = last
+        return found
 
     def _rests(self, headers: Mapping[str, Header]) -> Iterator[Rest]:
         """The texts behind what is begun."""
@@ -79,14 +84,17 @@ class Heads:
 
 
 class Place:
-    """A place in the texts of `heads`, of which any of the `rests` may follow."""
+    """A place in the texts of `heads`, of which any of the `rests` may follow.
 
-    def __init__(self, heads: Heads, written: str, rests: Sequence[Rest], last: int | None = None) -> None:
+    `last` is the token that led here first, if any did.
+    """
+
+    def __init__(self, heads: Heads, written: str, rests: Sequence[Rest]) -> None:
+        self.written = written
         self.rests = rests
+        self.last: int | None = None
         self._heads = heads
         self._table = heads.table
-        self._written = written
-        self._last = last
         self._next: dict[int, Place | None] = {}
 
     @property
@@ -100,14 +108,36 @@ class Place:
         names = {rest.name for rest in self.rests}
         return names.pop() if len(names) == 1 else None
 
+    def opened(self, tokens: Sequence[int]) -> str:
+        """The name of what is opened behind these tokens, with which the head ends."""
+        place: Place | None = self
+        for token in tokens:
+            place = place and place.after(token)
+        assert place is not None, "the tokens may not follow"
+        assert place.only is not None, "two heads are the same"
+        return place.only
+
     def after(self, token: int) -> Place | None:
         """Where a token leads, None if it may not follow."""
         if token not in self._next:
             tokens = self._table.tokens
             read = letters(tokens[token] if token < len(tokens) else token)
-            rests = following(self.rests, read)
-            self._next[token] = self._heads.place(self._written + read, rests, token) if rests else None
+            self._next[token] = self._heads.behind(self, read, token)
         return self._next[token]
+
+    def behind(self, read: str) -> Place | None:
+        """Where letters lead, however they are cut into tokens; None if they may not follow."""
+        return self._heads.behind(self, read, None)
+
+    @cached_property
+    def shortest(self) -> dict[str, str]:
+        """The shortest of what may follow for each thing that may be opened, in letters."""
+        shortest: dict[str, str] = {}
+        for rest in self.rests:
+            letters = rest.shortest
+            if rest.name not in shortest or len(letters) < len(shortest[rest.name]):
+                shortest[rest.name] = letters
+        return shortest
 
     @cached_property
     def forced(self) -> list[int]:
@@ -117,7 +147,7 @@ class Place:
         tokens: list[int] = []
         try:
             for piece in pieces(ahead):
-                last = tokens[-1] if tokens else self._last
+                last = tokens[-1] if tokens else self.last
                 tokens += [piece] if isinstance(piece, int) else self._encoded(piece, last)
         except UnicodeDecodeError:  # the texts part within a character
             return []

@@ -7,6 +7,7 @@ is compiled once for all grammars that it is in, and those that are never begun 
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from harmony.errors import GrammarError
@@ -18,10 +19,14 @@ from harmony.runtime.matcher import EndedMatcher
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from harmony.runtime.closing.symbols import Costs
+    from harmony.runtime.closing.automaton import Automaton
     from harmony.runtime.grammars import Compiled, Grammars
     from harmony.runtime.heads import Header, Place
     from harmony.runtime.matcher import Matcher, Row
+
+
+_MOST = 100
+"""The ends of turns that are remembered."""
 
 
 class Body(Protocol):
@@ -79,6 +84,7 @@ class PartedGrammar:
         is_same = parts.first is parts.rest
         first = rest if is_same else Heads(self.table, parts.first, parts.begun, self.opening)
         self.first_head, self.next_head = first.begun, rest.start
+        self._followed: set[tuple[str | None, tuple[int, ...]]] = set()
 
     def done(self) -> bool:
         """Whether nothing has to wait for it."""
@@ -92,12 +98,38 @@ class PartedGrammar:
 
     def automaton(self) -> PartedAutomaton:
         """What knows the shortest ends."""
+        return self._automaton
+
+    @cached_property
+    def _automaton(self) -> PartedAutomaton:
         return PartedAutomaton(self)
 
     def start(self) -> PartedMatcher:
         """A matcher at the start."""
         self.expect(self.first_head)
         return PartedMatcher(self, HeadMatcher(self.first_head))
+
+    def entered(self, name: str | None) -> PartedMatcher:
+        """A matcher at the start of a body, or of the head behind one; raises GrammarError."""
+        if name is None:
+            return PartedMatcher(self, HeadMatcher(self.next_head))
+        body, end, matcher = self.body(name)
+        return PartedMatcher(self, matcher, body, end)
+
+    def validate(self, name: str | None, tokens: Sequence[int]) -> int:
+        """How many of these tokens may follow where it is entered.
+
+        Those that all may are remembered: the end that is planned for a turn is asked for at each token.
+        """
+        asked = name, tuple(tokens)
+        if asked in self._followed:
+            return len(tokens)
+        count = self.entered(name).validate(tokens)
+        if count == len(tokens):
+            if len(self._followed) >= _MOST:
+                self._followed.clear()
+            self._followed.add(asked)
+        return count
 
     def expect(self, place: Place) -> None:
         """Have the body compiled that is opened behind a place of a head, if it is certain which."""
@@ -112,9 +144,9 @@ class PartedGrammar:
             return body, end, TextMatcher(self._grammars.free_text, end)
         return body, end, EndedMatcher(self._grammars.compiled(body.grammar).result().start(), end)
 
-    def costs(self, name: str) -> Costs:
-        """What each part of a body costs at least."""
-        return self._grammars.costs(self.bodies[name].grammar or ANY_TEXT)
+    def ends(self, name: str) -> Automaton:
+        """What knows the shortest ends of a body."""
+        return self._grammars.automaton(self.bodies[name].grammar or ANY_TEXT)
 
 
 class PartedMatcher:
@@ -159,13 +191,15 @@ class PartedMatcher:
             return self._matcher.validate(tokens)
         own = tokens[: tokens.index(self._end) + 1]
         count = self._matcher.validate(own)
-        return count if count < len(own) else count + self._behind(own).validate(tokens[count:])
+        if count < len(own):
+            return count
+        return count + self._grammar.validate(self._behind(own), tokens[count:])
 
     def forced(self) -> list[int]:
         tokens = self._matcher.forced()
         if self._is_last or tokens[-1:] != [self._end]:
             return tokens
-        return tokens + self._behind(tokens).forced()
+        return tokens + self._grammar.entered(self._behind(tokens)).forced()
 
     def copy(self) -> PartedMatcher:
         return PartedMatcher(self._grammar, self._matcher.copy(), self._body, self._end)
@@ -174,18 +208,14 @@ class PartedMatcher:
     def _is_last(self) -> bool:
         return self._body is not None and self._body.last
 
-    def _behind(self, tokens: Sequence[int]) -> PartedMatcher:
-        """Where the rest of this part leads."""
-        ahead = self.copy()
-        for token in tokens:
-            ahead.consume(token)
-        return ahead
+    def _behind(self, tokens: Sequence[int]) -> str | None:
+        """The body that the rest of this part opens, if it is a head."""
+        return self._matcher.place.opened(tokens) if isinstance(self._matcher, HeadMatcher) else None
 
     def _go_on(self) -> None:
         """Enter what follows this part, if anything does."""
         if isinstance(self._matcher, HeadMatcher):
-            name = self._matcher.place.only
-            assert name is not None, "two heads are the same"
+            name = self._matcher.place.opened(())
             try:
                 self._body, self._end, self._matcher = self._grammar.body(name)
             except GrammarError as error:

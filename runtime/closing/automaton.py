@@ -7,6 +7,7 @@ is checked by the grammar itself.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from threading import Lock
 
 from harmony.runtime.closing.symbols import (
     Chars,
@@ -40,11 +41,17 @@ State = tuple[Stack | None, ...]
 NOWHERE: State = ()
 
 
+_MOST = 10_000
+"""The stacks and steps that are remembered."""
+
+
 class Automaton:
-    """Follows texts of the grammar whose costs are given."""
+    """Follows texts of the grammar whose costs are given; any thread may use it."""
 
     def __init__(self, costs: Costs) -> None:
+        self.least = costs.least
         self._costs = costs
+        self._lock = Lock()
         self._stacks: dict[tuple[Symbol, int, Stack | None], Stack] = {}
         self._terminals: dict[Stack, State] = {}
         self._steps: dict[tuple[State, Piece], State] = {}
@@ -53,9 +60,8 @@ class Automaton:
     def after(self, state: State, piece: Piece) -> State:
         """The state after the characters of a piece, or after a special token."""
         for read in piece if isinstance(piece, str) else (piece,):
-            if (state, read) not in self._steps:
-                self._steps[state, read] = tuple(dict.fromkeys(self._step(state, read)))
-            state = self._steps[state, read]
+            following = self._steps.get((state, read))
+            state = self._learnt(state, read) if following is None else following
         return state
 
     def endings(self, state: State, enough: int = 0) -> Iterator[list[Piece]]:
@@ -83,6 +89,19 @@ class Automaton:
                 case symbol:
                     yield from self._costs.shortest(symbol)
             stack = stack.below
+
+    def _learnt(self, state: State, read: Piece) -> State:
+        """The state after a character or a special token, which is remembered."""
+        with self._lock:
+            if len(self._stacks) + len(self._steps) > _MOST:
+                for memory in (self._stacks, self._terminals, self._steps):
+                    memory.clear()
+            try:
+                self._steps[state, read] = tuple(dict.fromkeys(self._step(state, read)))
+            except RecursionError:
+                self._terminals.clear()  # some are not whole
+                raise
+            return self._steps[state, read]
 
     def _step(self, state: State, read: Piece) -> Iterator[Stack | None]:
         for stack in state:

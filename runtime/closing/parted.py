@@ -6,40 +6,28 @@ A body is read when it is begun, or when all that are known to be shorter were.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from enum import Enum, auto
 from heapq import heapify, heappop, heappush
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
-from harmony.runtime.closing.automaton import Automaton
 from harmony.runtime.closing.symbols import Costs
+from harmony.runtime.heads import Place
 from harmony.runtime.letters import letters, pieces
-from harmony.runtime.rests import following
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
-    from harmony.runtime.closing.automaton import State
+    from harmony.runtime.closing.automaton import Automaton, State
     from harmony.runtime.closing.symbols import Piece
     from harmony.runtime.parts import PartedGrammar
-    from harmony.runtime.rests import Rest
 
 
-@dataclass(frozen=True)
-class InHead:
-    """Within a head, of which any of the `rests` may follow."""
+class Outside(Enum):
+    """Where no part is: behind the last body, or astray."""
 
-    rests: Sequence[Rest]
-
-    @cached_property
-    def shortest(self) -> dict[str, str]:
-        """The shortest way to open each body that may be opened, in letters."""
-        shortest: dict[str, str] = {}
-        for rest in self.rests:
-            letters = rest.shortest
-            if rest.name not in shortest or len(letters) < len(shortest[rest.name]):
-                shortest[rest.name] = letters
-        return shortest
+    ENDED = auto()
+    ASTRAY = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +38,8 @@ class InBody:
     state: State
 
 
-PartedState = InHead | InBody | None
-"""None is behind the last body."""
+PartedState = Place | InBody | Outside
+"""A place within a head, a state within a body, or neither."""
 
 
 class Ending(NamedTuple):
@@ -65,36 +53,39 @@ class PartedAutomaton:
     """Follows texts of a grammar in parts, each body by an automaton of its own."""
 
     def __init__(self, grammar: PartedGrammar) -> None:
+        self.start: PartedState = grammar.first_head
         self._grammar = grammar
         self._automata: dict[str, Automaton] = {}
         self._next_endings: dict[int, Ending | None] = {}
-        self.start: PartedState = InHead(grammar.first_head.rests)
-        self._next_head = InHead(grammar.next_head.rests)
 
     def after(self, state: PartedState, piece: Piece) -> PartedState:
         """The state after the characters of a piece, or after a special token."""
-        if isinstance(state, InHead):
-            rests = following(state.rests, letters(piece))
-            if not rests or rests[0].letters:
-                return InHead(rests)
-            name = rests[0].name
+        if isinstance(state, Outside):
+            return Outside.ASTRAY
+        if isinstance(state, Place):
+            place = state.behind(letters(piece))
+            if place is None:
+                return Outside.ASTRAY
+            if not place.is_end:
+                return place
+            name = place.opened(())
             return InBody(name, self._automaton(name).start)
-        if state is None:
-            return InHead(())
-        if piece != self._end(state.name):
-            return InBody(state.name, self._automaton(state.name).after(state.state, piece))
-        return None if self._grammar.bodies[state.name].last else self._next_head
+        if piece == self._end(state.name):
+            return Outside.ENDED if self._grammar.bodies[state.name].last else self._grammar.next_head
+        if isinstance(piece, str) and self._grammar.bodies[state.name].grammar is None:
+            return state  # any text goes on as any other
+        return InBody(state.name, self._automaton(state.name).after(state.state, piece))
 
     def endings(self, state: PartedState, enough: int = 0) -> Iterator[list[Piece]]:
         """The text of each way to end from a state, the shortest first.
 
         One of no more than `enough` characters comes before others are read that might be shorter.
         """
-        if state is None:
+        if state is Outside.ENDED:
             yield []
-        elif isinstance(state, InHead):
+        elif isinstance(state, Place):
             yield from (ending.pieces for ending in self._opened(state.shortest, enough))
-        elif (behind := self._behind(state.name, enough)) is not None:
+        elif isinstance(state, InBody) and (behind := self._behind(state.name, enough)) is not None:
             for ending in self._automaton(state.name).endings(state.state):
                 yield [*ending, self._end(state.name), *behind.pieces]
 
@@ -109,7 +100,7 @@ class PartedAutomaton:
                 continue
             head = pieces(heads[name])
             if not is_read:
-                cost += behind.cost + self._grammar.costs(name).least
+                cost += behind.cost + self._automaton(name).least
                 cost += sum(len(piece) if isinstance(piece, str) else Costs.SPECIAL for piece in head)
                 if cost == inf:
                     continue
@@ -127,13 +118,15 @@ class PartedAutomaton:
         """What must follow a body that is not the last."""
         if enough not in self._next_endings:
             bodies = self._grammar.bodies
-            last = {name: head for name, head in self._next_head.shortest.items() if bodies[name].last}
+            last = {
+                name: head for name, head in self._grammar.next_head.shortest.items() if bodies[name].last
+            }
             self._next_endings[enough] = next(self._opened(last, enough), None)
         return self._next_endings[enough]
 
     def _automaton(self, name: str) -> Automaton:
         if name not in self._automata:
-            self._automata[name] = Automaton(self._grammar.costs(name))
+            self._automata[name] = self._grammar.ends(name)
         return self._automata[name]
 
     def _end(self, name: str) -> int:

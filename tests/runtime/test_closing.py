@@ -300,7 +300,7 @@ def test_a_limit_that_is_far_needs_no_shortest_end(grammars: Grammars, encoding:
         closer.plan = None
         assert closer.fits(limit)
         assert f"functions.{planned}" in encoding.decode(closer.plan or ())
-        assert sum(body.grammar in fresh._costs for body in turn.parts.bodies.values()) == read
+        assert sum(body.grammar in fresh._automata for body in turn.parts.bodies.values()) == read
 
 
 @settings(max_examples=20)
