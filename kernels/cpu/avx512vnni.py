@@ -24,7 +24,7 @@ from harmony.kernels.cpu.llvm import (
     load_i32x16,
     multiply_add_f32x16,
     multiply_f32x16,
-    prefetch_l2,
+    prefetch,
     shift_left_8,
     store_f32,
     total_f32x16,
@@ -133,8 +133,6 @@ def _words(a, b, c, d):
 @njit(inline="always")
 def _group(blocks, scales):
     """The words of 16 blocks and the powers of two of their scales."""
-    for line in range(0, 256, 64):
-        prefetch_l2(blocks + 2 * AHEAD + line)
     a, b = load_i32x16(blocks), load_i32x16(blocks + 64)
     c, d = load_i32x16(blocks + 128), load_i32x16(blocks + 192)
     return _words(a, b, c, d), x86_powers_of_blocks(load_i8x16(scales))
@@ -155,8 +153,16 @@ def _tail(blocks, scales, left):
 
 
 @njit(inline="always")
+def _ask(blocks, size):
+    """Ask for the blocks of two rows one line after the other, so that the CPU sees one stream of them."""
+    for line in range(0, size, 64):
+        prefetch(blocks + AHEAD + line)
+
+
+@njit(inline="always")
 def _groups(blocks, scales, columns, group):
     """Those of a row and of the next one."""
+    _ask(blocks + 512 * group, 512)
     words, powers = _group(blocks + 256 * group, scales + 16 * group)
     others, other_powers = _group(blocks + columns // 2 + 256 * group, scales + columns // 32 + 16 * group)
     return (words, others), (powers, other_powers)
@@ -165,6 +171,7 @@ def _groups(blocks, scales, columns, group):
 @njit(inline="always")
 def _tails(blocks, scales, columns):
     groups, left = columns // GROUP, columns % GROUP // 32
+    _ask(blocks + 512 * groups, columns % GROUP)
     blocks, scales = blocks + 256 * groups, scales + 16 * groups
     words, powers = _tail(blocks, scales, left)
     others, other_powers = _tail(blocks + columns // 2, scales + columns // 32, left)
