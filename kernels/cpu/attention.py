@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import carray, njit
+from numba import carray, njit, types
 from torch import Tensor
 
 from harmony.kernels.cpu import bfloat16
@@ -16,6 +16,9 @@ from harmony.kernels.cpu.llvm import load_f32, load_i32, pointer_f32, store_f32
 from harmony.kernels.cpu.pool import pool
 from harmony.kernels.cpu.tape import empty
 from harmony.kernels.cpu.wide import LANES, add_product, load, load_bf16, splat, store
+
+malloc = types.ExternalFunction("malloc", types.int64(types.int64))
+free = types.ExternalFunction("free", types.void(types.int64))
 
 
 def attention(queries: Tensor, keys: Tensor, values: Tensor, sinks: Tensor, window: int | None) -> Tensor:
@@ -91,8 +94,7 @@ def _attention(arguments, first, last):
     for query in range(first // kv_heads, (last - 1) // kv_heads + 1):
         length = np.int64(load_i32(lengths + 4 * query))
         room = max(room, min(length, window) if window else length)
-    kept = np.empty(group * (room + 2 * size), np.float32)  # of an item: its weights, queries and sums
-    weights = np.int64(kept.ctypes.data)
+    weights = malloc(4 * group * (room + 2 * size))  # of an item; behind them its queries and sums
     floats, sums = weights + 4 * group * room, weights + 4 * group * (room + size)
     scale = np.float32(1 / math.sqrt(size))
     for item in range(first, last):
@@ -122,3 +124,4 @@ def _attention(arguments, first, last):
                 _add(sums + 4 * head * size, at, weight, size)
         for index in range(group * size):
             bfloat16.store(found + of_item, index, load_f32(sums + 4 * index))
+    free(weights)

@@ -106,12 +106,12 @@ def _pool(threads: int, process: int) -> Pool:
     return Pool(threads)
 
 
-@compiled("void(int64, int64, int64)")
+@compiled
 def _call(kernel, arguments, items):
     call(kernel, arguments, 0, items)
 
 
-@compiled("void(int64)")
+@compiled
 def _prepare(words):
     sem_init(words + 8 * SEMAPHORE, 0, 0)
 
@@ -151,12 +151,12 @@ def _turn(words, kernel, arguments, items, threads):
         sched_yield()
 
 
-@compiled("void(int64, int64, int64, int64, int64)")
+@compiled
 def _run(words, kernel, arguments, items, threads):
     _turn(words, kernel, arguments, items, threads)
 
 
-@compiled("void(int64, int64, int64, int64)")
+@compiled
 def _play(words, program, count, threads):
     for number in range(count):
         step = program + 8 * HEAD * number
@@ -167,7 +167,7 @@ def _play(words, program, count, threads):
             call(kernel, arguments, 0, items)
 
 
-@compiled("void(int64)")
+@compiled
 def _serve(words):
     """Take part in every turn until a signal ends the sleep between two."""
     turn, looks = np.int64(0), 0
