@@ -24,6 +24,7 @@ from harmony.vocabulary import (
     STOP_TOKENS,
     VOCABULARY_SIZE,
     ordinary_tokens,
+    ranks,
     token_bytes,
 )
 
@@ -233,7 +234,7 @@ class HarmonyEncoding:
         return tiktoken.Encoding(
             self.name,
             pat_str=_SPLIT,
-            mergeable_ranks={token: rank for rank, token in enumerate(ordinary_tokens())},
+            mergeable_ranks=ranks(),
             special_tokens=SPECIAL_TOKENS,
         )
 

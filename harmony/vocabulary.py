@@ -69,6 +69,12 @@ def ordinary_tokens() -> tuple[bytes, ...]:
 
 
 @cache
+def ranks() -> dict[bytes, int]:
+    """The rank of each ordinary token, which is also its id, by its bytes; in ascending order."""
+    return {token: rank for rank, token in enumerate(ordinary_tokens())}
+
+
+@cache
 def token_bytes() -> tuple[bytes, ...]:
     """The bytes of every token, by id; those of a special token spell its name."""
     return (*ordinary_tokens(), *(name.encode() for name in SPECIAL_TOKENS))

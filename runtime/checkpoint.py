@@ -70,9 +70,9 @@ class Checkpoint:
         [E, G, rows, 8] and `….scale_words` uint16 [E, G, rows], the tensors of a
         `harmony.kernels.packed.PackedMatrix`. `embedding_on_host` leaves the embedding in pinned memory of
         the host. `cut` takes a part of each tensor, as `harmony.runtime.parallel` does. `progress` hears the
-        bytes done and their total after each tensor. Raises CheckpointError for a tensor that is missing or
-        of the wrong shape or dtype, UnsupportedModelError for experts that are not MXFP4, ValueError for an
-        embedding that has to be on the device because the model is tied to it.
+        bytes done and their total, first 0 and then after each tensor. Raises CheckpointError for a tensor
+        that is missing or of the wrong shape or dtype, UnsupportedModelError for experts that are not MXFP4,
+        ValueError for an embedding that has to be on the device because the model is tied to it.
         """
         if embedding_on_host and self.config.tie_word_embeddings:
             raise ValueError("this model's unembedding is its embedding; load it without embedding_on_host")
@@ -81,6 +81,8 @@ class Checkpoint:
         staging = Staging(device) if packed or device.type != "cpu" else None
         state: dict[str, Tensor] = {}
         done = 0
+        if progress is not None:
+            progress(0, sum(sizes))
         with ExitStack() as stack:
             opened = cache(lambda path: stack.enter_context(_open(path)))
             if staging is not None:

@@ -1,6 +1,6 @@
 """The tokens of a vocabulary, and sets of them as the bits of a mask."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -16,14 +16,14 @@ Mask = NDArray[np.int32]
 class TokenTable:
     """A vocabulary as grammars see it.
 
-    `tokens` are the bytes of the ordinary tokens, by id, which is also the order in which they merge;
-    `special` are the ids of the special tokens by name, which no text can spell. `encode` gives the ordinary
-    tokens of a text, `size` is the number of ids that logits have, and `end_of_text` a special token that
-    ends a text outside of any grammar. `avoided` are the special tokens
-    without which a generation that a limit forces to end is brought to its end, if it can be.
+    `ids` are the ordinary tokens by their bytes, from 0 on in the order in which they merge; `special` are
+    the ids of the special tokens by name, which no text can spell. `encode` gives the ordinary tokens of a
+    text, `size` is the number of ids that logits have, and `end_of_text` a special token that ends a text
+    outside of any grammar. `avoided` are the special tokens without which a generation that a limit forces
+    to end is brought to its end, if it can be.
     """
 
-    tokens: Sequence[bytes]
+    ids: Mapping[bytes, int]
     special: Mapping[str, int]
     encode: Callable[[str], list[int]]
     size: int
@@ -36,9 +36,9 @@ class TokenTable:
         return -(-self.size // WORD)
 
     @cached_property
-    def ids(self) -> dict[bytes, int]:
-        """The ordinary tokens by their bytes."""
-        return {text: token for token, text in enumerate(self.tokens)}
+    def tokens(self) -> tuple[bytes, ...]:
+        """The bytes of the ordinary tokens, by id."""
+        return (*self.ids,)
 
     @cached_property
     def octets(self) -> list[int]:

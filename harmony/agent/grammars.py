@@ -6,7 +6,7 @@ from harmony import TurnGrammar, load_encoding
 from harmony.runtime.constraint import Constraint, Interruption
 from harmony.runtime.grammars import Grammars
 from harmony.runtime.token_table import TokenTable
-from harmony.vocabulary import CALL, END_OF_TEXT, SPECIAL_TOKENS, ordinary_tokens
+from harmony.vocabulary import CALL, END_OF_TEXT, SPECIAL_TOKENS, ranks
 from harmony.watch import TurnWatch
 
 
@@ -14,7 +14,7 @@ from harmony.watch import TurnWatch
 def harmony_grammars(vocab_size: int) -> Grammars:
     """The grammars for logits of this many ids, made once; raises GrammarError without llguidance."""
     table = TokenTable(
-        ordinary_tokens(),
+        ranks(),
         SPECIAL_TOKENS,
         encode=partial(load_encoding().encode, disallowed_special=()),
         size=vocab_size,

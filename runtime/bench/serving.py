@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import chain, islice, product
 from statistics import median
 
 import torch
@@ -161,9 +161,9 @@ def byte_table(vocab: int) -> TokenTable:
     """A vocabulary of that size: all bytes, words of letters, and a token that ends a text."""
     letters = b"abcdefghijklmnopqrstuvwxyz"
     words = (bytes(word) for length in (2, 3, 4) for word in product(letters, repeat=length))
-    octets = [bytes([octet]) for octet in range(256)]
+    octets = (bytes([octet]) for octet in range(256))
     return TokenTable(
-        [*octets, *islice(words, vocab - 257)],
+        {token: place for place, token in enumerate(chain(octets, islice(words, vocab - 257)))},
         {"<|end|>": vocab - 1},
         encode=lambda text: [*text.encode()],
         size=vocab,

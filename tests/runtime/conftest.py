@@ -90,7 +90,7 @@ def model(config: ModelConfig, state: dict[str, Tensor]) -> Transformer:
 @pytest.fixture(scope="session")
 def byte_grammars() -> Grammars:
     """Over a token for each byte and one for the end, within the model's vocabulary."""
-    octets = [bytes([octet]) for octet in range(256)]
+    octets = {bytes([octet]): octet for octet in range(256)}
     return Grammars(TokenTable(octets, {"<|end|>": 256}, lambda text: [*text.encode()], 300, 256))
 
 

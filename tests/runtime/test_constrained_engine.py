@@ -23,7 +23,7 @@ from harmony.runtime.token_table import TokenTable
 
 PROMPT = [5, 17, 290, 3, 44]
 BYTES = TokenTable(
-    [bytes([octet]) for octet in range(256)],
+    {bytes([octet]): octet for octet in range(256)},
     {"<|end|>": 256, "<|eot|>": 299},
     lambda text: [*text.encode()],
     300,

@@ -418,7 +418,11 @@ def test_slices_change_no_mask(
 
 def _toy_table() -> TokenTable:
     return TokenTable(
-        [bytes([octet]) for octet in range(256)], {"<|x|>": 256}, lambda text: [*text.encode()], 300, 256
+        {bytes([octet]): octet for octet in range(256)},
+        {"<|x|>": 256},
+        lambda text: [*text.encode()],
+        300,
+        256,
     )
 
 

@@ -19,7 +19,7 @@ from harmony.runtime.token_table import TokenTable
 STOP = 256
 SIZE = 300
 BYTES = TokenTable(
-    [bytes([octet]) for octet in range(256)],
+    {bytes([octet]): octet for octet in range(256)},
     {"<|end|>": STOP, "<|eot|>": 299},
     lambda text: [*text.encode()],
     SIZE,

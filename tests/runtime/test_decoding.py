@@ -160,7 +160,9 @@ def grammars() -> Grammars:
     """Over bytes, with an end that no grammar has."""
     special = {"<|end|>": 256, "<|eot|>": 299}
     return Grammars(
-        TokenTable([bytes([octet]) for octet in range(256)], special, lambda text: [*text.encode()], 300, 299)
+        TokenTable(
+            {bytes([octet]): octet for octet in range(256)}, special, lambda text: [*text.encode()], 300, 299
+        )
     )
 
 

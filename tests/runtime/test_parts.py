@@ -325,7 +325,7 @@ def test_a_small_vocabulary_has_parts_too() -> None:
     """Nothing in it knows of messages: heads and bodies are whatever they are said to be."""
     special = {"<|x|>": 256, "<|y|>": 257, "<|z|>": 258}
     table = TokenTable(
-        [bytes([octet]) for octet in range(256)], special, lambda text: [*text.encode()], 300, 258
+        {bytes([octet]): octet for octet in range(256)}, special, lambda text: [*text.encode()], 300, 258
     )
 
     @dataclass(frozen=True)
