@@ -7,6 +7,7 @@ longer matches what an engine has cached. So the tokens are the truth here, and 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import pairwise
 from typing import Literal, Self
 
@@ -103,7 +104,7 @@ class Transcript:
         self._encoding = encoding
         self._drop_rule = DropRule(drop_rule)
         self._schema_profile: SchemaProfile = schema_profile
-        self._assistant = (START, *encoding.encode("assistant"))
+        self._assistant = _assistant(encoding)
         self._said: list[Segment] = []
         self._tokens: list[int] = []
         self._ends: list[int] = []
@@ -325,6 +326,12 @@ class _Saved(BaseModel):
     drop_rule: DropRule
     schema_profile: SchemaProfile = "exact"
     segments: list[Segment]
+
+
+@cache
+def _assistant(encoding: HarmonyEncoding) -> tuple[int, ...]:
+    """The tokens after which the assistant speaks."""
+    return START, *encoding.encode("assistant")
 
 
 def _speaker(segment: Segment) -> tuple[Role | None, str | None]:

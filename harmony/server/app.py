@@ -24,7 +24,7 @@ from harmony.runtime.generation import keeps_to_grammars
 from harmony.server.completions import complete
 from harmony.server.schemas import openapi
 from harmony.server.serving import Limits, Serving
-from harmony.server.wire import EventStream, error_response, read_json, unless_left
+from harmony.server.wire import EventStream, error_response, read_json, until_left
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
@@ -135,12 +135,11 @@ class _Answers:
         body = await read_json(request, self._serving.limits.body_bytes)
         with self._serving.seat():
             answering = await self._answer(body)
-            response = (
-                EventStream(answering.stream())
-                if answering.streams
-                else await unless_left(request, answering.whole())
-            )
-            await response(scope, receive, send)
+            if answering.streams:
+                response: Response | None = EventStream(answering.stream())
+            else:
+                response = await until_left(receive, answering.whole())
+            await (response or Response(status_code=499))(scope, receive, send)
 
 
 class _Key:

@@ -15,7 +15,6 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from jsonschema import Draft202012Validator
 from starlette.responses import JSONResponse
 
 from harmony import TurnGrammar, load_encoding
@@ -23,7 +22,7 @@ from harmony.agent.enforcement import constrain, generate
 from harmony.call_ids import random_id
 from harmony.errors import GrammarError, HarmonyError, RequestError
 from harmony.runtime.generation import keeps_to_grammars
-from harmony.server.requests import check
+from harmony.server.requests import RequestSchema, check
 from harmony.server.schemas import COMPLETION_REQUEST
 from harmony.server.turns import turn_kept
 from harmony.server.wire import error_body, sse
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 
-_VALIDATOR: Final = Draft202012Validator(COMPLETION_REQUEST)
+_SCHEMA: Final = RequestSchema(COMPLETION_REQUEST)
 _SAMPLING: Final = ("temperature", "top_p", "top_k", "min_p", "seed", "logprobs")
 _DEFAULT_LENGTH: Final = 16  # as the API has it
 _ONLY: Final = 100
@@ -51,7 +50,7 @@ _log = logging.getLogger("harmony.server")
 
 async def complete(engine: TokenEngine, grammars: Bounded[TurnGrammar], body: Json) -> TokenCompletion:
     """A completion that is ready to run; `grammars` are those of earlier ones. Raises RequestError."""
-    check(_VALIDATOR, body, engine.name)
+    check(_SCHEMA, body, engine.name)
     body = {key: value for key, value in body.items() if value is not None}
     _check_prompt(engine, body["prompt"])
     given = {name: body[name] for name in _SAMPLING if name in body}
@@ -108,12 +107,12 @@ class TokenCompletion:
             async with aclosing(self._tokens()) as tokens:
                 async for token in tokens:
                     choice = self._choice([token], _text(text, token))
-                    yield sse({**self._head, "choices": [choice]}, named=False)
+                    yield sse([{**self._head, "choices": [choice]}], named=False)
         except HarmonyError as error:
             _log.error("a completion failed: %s", error)
-            yield sse(error_body(str(error), 500), named=False)
+            yield sse([error_body(str(error), 500)], named=False)
         if (self._body.get("stream_options") or {}).get("include_usage") is True:
-            yield sse({**self._head, "choices": [], "usage": self._usage()}, named=False)
+            yield sse([{**self._head, "choices": [], "usage": self._usage()}], named=False)
         yield b"data: [DONE]\n\n"
 
     async def _tokens(self) -> AsyncGenerator[GeneratedToken]:

@@ -17,7 +17,7 @@ from harmony.recipients import called_tool, name_of
 from harmony.tools.citations import WholeCitations
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 
     from harmony.agent.routing import Toolbox
     from harmony.runtime.constraint import Constraint
@@ -101,13 +101,16 @@ class Generation:
         self.usage = Usage()
         self.finish: Literal["stop", "length"] = "length"
 
-    async def steps(self) -> AsyncGenerator[Step]:
-        """What happens, in order. Raises ContextLengthError, EngineError and ConstraintError."""
+    async def steps(self) -> AsyncGenerator[Sequence[Step]]:
+        """What happens, in order, by the tokens with which it does.
+
+        Raises ContextLengthError, EngineError and ConstraintError.
+        """
         for turn in range(self._turns):
             try:
-                async with aclosing(self._turn()) as steps:
-                    async for step in steps:
-                        yield step
+                async with aclosing(self._turn()) as turn_steps:
+                    async for steps in turn_steps:
+                        yield steps
             except ContextLengthError:
                 if turn == 0:
                     raise
@@ -117,7 +120,7 @@ class Generation:
                 return
             action = self._toolbox.action(self._called.recipient, self._called.arguments)
             answer = await self._answer(self._called)
-            yield Returned(answer.text, answer.error, action)
+            yield [Returned(answer.text, answer.error, action)]
             self.finish = "length"
             if self._left() == 0:
                 return
@@ -139,7 +142,7 @@ class Generation:
         limit = self._sampling.max_tokens
         return None if limit is None else limit - self.usage.completion_tokens
 
-    async def _turn(self) -> AsyncGenerator[Step]:
+    async def _turn(self) -> AsyncGenerator[Sequence[Step]]:
         """What the model samples up to a call or an answer."""
         prompt, cached = self.transcript.prompt, 0
         sampling = replace(self._sampling, max_tokens=self._left())
@@ -149,13 +152,13 @@ class Generation:
             async with aclosing(generated) as tokens:
                 async for token in tokens:
                     cached = token.cached_tokens
-                    for step in reading.take(token.token):
-                        yield step
+                    if steps := reading.take(token.token):
+                        yield steps
                     if token.finish_reason is not None:
                         self.finish = token.finish_reason
                         break
-            for step in reading.end():
-                yield step
+            if steps := reading.end():
+                yield steps
         finally:
             append_parsed(self.transcript, reading.parser)
             self.usage += turn_usage(reading.parser, prompt_tokens=len(prompt), cached_tokens=cached)
@@ -184,26 +187,28 @@ class _Reading:
         self._closed = 0
         self._whole = WholeCitations()
 
-    def take(self, token: int) -> Iterator[Step]:
+    def take(self, token: int) -> list[Step]:
         parser = self.parser.process(token)
         if len(parser.parsed_messages) > self._closed:
-            yield from self._close()
-        elif parser.state is StreamState.CONTENT:
-            if self._open is None:
-                header = Message(
-                    author=Author(role=parser.current_role or Role.ASSISTANT),
-                    channel=parser.current_channel,
-                    recipient=parser.current_recipient,
-                )
-                self._open = self._opened(header)
-                yield self._open
-            yield from self._grown(self._open, parser.last_content_delta)
+            return self._close()
+        if parser.state is not StreamState.CONTENT:
+            return []
+        if self._open is not None:
+            return self._grown(self._open, parser.last_content_delta)
+        header = Message(
+            author=Author(role=parser.current_role or Role.ASSISTANT),
+            channel=parser.current_channel,
+            recipient=parser.current_recipient,
+        )
+        self._open = self._opened(header)
+        return [self._open, *self._grown(self._open, parser.last_content_delta)]
 
-    def end(self) -> Iterator[Step]:
+    def end(self) -> list[Step]:
         """Close what a limit cut off, without a header that was cut off."""
-        if self.parser.state is StreamState.CONTENT:
-            self.parser.process_eos()
-            yield from self._close()
+        if self.parser.state is not StreamState.CONTENT:
+            return []
+        self.parser.process_eos()
+        return self._close()
 
     @property
     def called(self) -> Call | None:
@@ -213,25 +218,23 @@ class _Reading:
             return None
         return None if self._generation.is_functions(recipient) else Call.of(last[0].message)
 
-    def _close(self) -> Iterator[Step]:
+    def _close(self) -> list[Step]:
         parsed = self.parser.parsed_messages[self._closed]
         self._closed += 1
-        text, opened = parsed.message.text, self._open
-        if opened is None:
-            opened = self._opened(parsed.message)
-            yield opened
-        yield from self._grown(opened, self.parser.last_content_delta)
+        text, opened = parsed.message.text, self._open or self._opened(parsed.message)
+        steps: list[Step] = [] if opened is self._open else [opened]
+        steps += self._grown(opened, self.parser.last_content_delta)
         if held := self._whole.flush():
-            yield Delta(held)
+            steps.append(Delta(held))
         citations = self._generation.citations(text) if opened.kind == "final" else ()
-        yield Closed(text, complete=parsed.ending is not None, citations=citations)
+        steps.append(Closed(text, complete=parsed.ending is not None, citations=citations))
         self._open = None
+        return steps
 
-    def _grown(self, opened: Opened, text: str | None) -> Iterator[Step]:
+    def _grown(self, opened: Opened, text: str | None) -> list[Step]:
         """More text of a message; of an answer, no part of a citation before all of it."""
         shown = self._whole.feed(text or "") if opened.kind == "final" else text
-        if shown:
-            yield Delta(shown)
+        return [Delta(shown)] if shown else []
 
     def _opened(self, message: Message) -> Opened:
         if (recipient := called_tool(message)) is None:

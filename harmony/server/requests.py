@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, ValidationError
 
 from harmony import SystemContent, from_chat, from_responses
 from harmony.errors import ConversionError, RequestError
@@ -24,10 +24,23 @@ Json = dict[str, Any]
 
 _log = logging.getLogger("harmony.server")
 
-_VALIDATORS: Final = {
-    "responses": Draft202012Validator(RESPONSES_REQUEST),
-    "chat": Draft202012Validator(CHAT_REQUEST),
-}
+
+class RequestSchema:
+    """A JSON schema of requests, with properties that stand for themselves."""
+
+    def __init__(self, schema: Json) -> None:
+        self._whole = Draft202012Validator(schema)
+        self._required = frozenset(schema["required"])
+        self._fields = {name: Draft202012Validator(field) for name, field in schema["properties"].items()}
+
+    def error(self, body: Json) -> ValidationError | None:
+        """What is wrong with a body, looked for in it as a whole only where a field does not fit."""
+        fields = self._fields
+        fits = all(fields[name].is_valid(value) for name, value in body.items() if name in fields)
+        return None if fits and self._required <= body.keys() else next(self._whole.iter_errors(body), None)
+
+
+_SCHEMAS: Final = {"responses": RequestSchema(RESPONSES_REQUEST), "chat": RequestSchema(CHAT_REQUEST)}
 _CONVERT: Final = {"responses": from_responses, "chat": from_chat}
 _SAID_IN: Final = {"responses": "input", "chat": "messages"}
 
@@ -109,17 +122,16 @@ def read_request(
 
 def validate(api: Api, body: Json, served: str) -> None:
     """Check the fields themselves. Raises RequestError."""
-    check(_VALIDATORS[api], body, served)
+    check(_SCHEMAS[api], body, served)
     for field, neutral in _NEUTRAL.items():
         value = body.get(field)
         if value is not None and value not in neutral:
             raise RequestError(f"{field} is not supported here; leave it out", param=field)
 
 
-def check(validator: Draft202012Validator, body: Json, served: str) -> None:
+def check(schema: RequestSchema, body: Json, served: str) -> None:
     """Check a body against its schema, and the model that it names. Raises RequestError."""
-    error = next(validator.iter_errors(body), None)
-    if error is not None:
+    if (error := schema.error(body)) is not None:
         param = ".".join(map(str, error.absolute_path)) or None
         message = error.message if len(error.message) < 200 else f"does not fit {error.validator}"
         raise RequestError(f"{param or 'the body'}: {message}", param=param)

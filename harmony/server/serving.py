@@ -12,6 +12,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.responses import JSONResponse
@@ -86,6 +87,7 @@ class Serving:
         self.limits = limits
         self._tools = tools
         self._running = 0
+        self._system = lru_cache(maxsize=2)(self._system_on)
         self._states = States(limits.kept_tokens)
         self._responses: Bounded[list[Json]] = Bounded(limits.kept_items)
         self.grammars: Bounded[TurnGrammar] = Bounded(_KEPT_GRAMMARS)
@@ -110,9 +112,7 @@ class Serving:
         validate(api, body, self.engine.name)
         before = self._before(body) if api == "responses" else []
         tools = self._tools if body.get("tool_choice") != "none" else ()
-        system = SystemContent.new().with_conversation_start_date(datetime.date.today().isoformat())
-        for tool in tools:
-            system = system.with_tools(tool.namespace)
+        system = self._system(datetime.date.today(), has_tools=bool(tools))
 
         def render() -> tuple[Asked, State]:
             asked = read_request(api, body, before, system, self.engine)
@@ -151,6 +151,13 @@ class Serving:
         if asked.api == "responses" and asked.body.get("store") is not False:
             items = asked.items_after(said)
             self._responses.put(writer.id, items, len(str(items)))
+
+    def _system_on(self, day: datetime.date, *, has_tools: bool) -> SystemContent:
+        """What the model is told of itself."""
+        system = SystemContent.new().with_conversation_start_date(day.isoformat())
+        for tool in self._tools if has_tools else ():
+            system = system.with_tools(tool.namespace)
+        return system
 
     def _before(self, body: Json) -> list[Json]:
         previous = body.get("previous_response_id")
@@ -196,28 +203,26 @@ class Answering:
         """The answer as server-sent events."""
         writer = _WRITERS[self.asked.api](self.asked)
         named = writer.named_events
-        for event in writer.begin():
-            yield sse(event, named=named)
+        yield sse(writer.begin(), named=named)
         try:
-            async with aclosing(self._events(writer)) as events:
-                async for event in events:
-                    yield sse(event, named=named)
+            async with aclosing(self._events(writer)) as all_events:
+                async for events in all_events:
+                    yield sse(events, named=named)
         except HarmonyError as error:
             _log.error("a generation failed: %s", error)
-            for event in writer.fail(str(error)):
-                yield sse(event, named=named)
+            yield sse(writer.fail(str(error)), named=named)
         if not named:
             yield b"data: [DONE]\n\n"
 
-    async def _events(self, writer: Writer) -> AsyncGenerator[Json]:
+    async def _events(self, writer: Writer) -> AsyncGenerator[Sequence[Json]]:
+        """The events of each token that has some."""
         try:
-            async with aclosing(self.generation.steps()) as steps:
-                async for step in steps:
-                    for event in writer.take(step):
-                        yield event
+            async with aclosing(self.generation.steps()) as all_steps:
+                async for steps in all_steps:
+                    if events := [event for step in steps for event in writer.take(step)]:
+                        yield events
             last = [*writer.finish(self.generation)]
             self.serving.remember(self, writer)
-            for event in last:
-                yield event
+            yield last
         finally:
             await self.toolbox.aclose()

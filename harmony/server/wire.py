@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from pydantic_core import to_json
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -13,10 +14,12 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from harmony.errors import RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine
+    from collections.abc import AsyncGenerator, Coroutine, Iterable
 
     from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
+
+T = TypeVar("T")
 
 _DEEPEST: Final = 64
 _UPLOAD_SECONDS: Final = 60
@@ -67,61 +70,43 @@ def error_response(error: RequestError) -> Response:
     return JSONResponse(body, error.status, headers)
 
 
-def sse(data: dict[str, Any], *, named: bool) -> bytes:
-    """A server-sent event, with the name that its `type` gives it if it is `named`."""
-    name = f"event: {data['type']}\n" if named else ""
-    return b"%sdata: %s\n\n" % (name.encode(), to_json(data))
+def sse(events: Iterable[dict[str, Any]], *, named: bool) -> bytes:
+    """Server-sent events, with the names that their `type` gives them if they are `named`."""
+    if named:
+        return b"".join(b"event: %s\ndata: %s\n\n" % (e["type"].encode(), to_json(e)) for e in events)
+    return b"".join(b"data: %s\n\n" % to_json(event) for event in events)
 
 
 class EventStream(StreamingResponse):
-    """Sends chunks as they come, and stops their production when the client leaves.
+    """Sends chunks as they are produced, and stops their production when the client leaves.
 
-    They are produced whether or not the client reads, so that a slow reader holds up no engine.
+    What a slow reader has not taken is not produced yet: its tokens wait in the engine.
     """
 
     media_type = "text/event-stream"
 
     def __init__(self, chunks: AsyncGenerator[bytes]) -> None:
         super().__init__(chunks, headers={"Cache-Control": "no-cache"})
-        self._source = chunks
+        self._chunks = chunks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        ready, chunks = asyncio.Event(), list[bytes]()
+        await until_left(receive, self._send_all(send))
 
-        async def produce() -> None:
-            try:
-                async for chunk in self._source:
-                    chunks.append(chunk)
-                    ready.set()
-            finally:
-                await self._source.aclose()
-
-        producing = asyncio.create_task(produce())
-        leaving = asyncio.create_task(_left(receive))
-        for task in (producing, leaving):
-            task.add_done_callback(lambda _: ready.set())
-        try:
-            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            while (chunks or not producing.done()) and not leaving.done():
-                await ready.wait()
-                ready.clear()
-                body = b"".join(chunks)
-                chunks.clear()
-                await send({"type": "http.response.body", "body": body, "more_body": True})
-            if producing.done():
-                producing.result()
-                await send({"type": "http.response.body", "body": b""})
-        finally:
-            await _end(producing, leaving)
+    async def _send_all(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        async with aclosing(self._chunks) as chunks:
+            async for chunk in chunks:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
 
-async def unless_left(request: Request, work: Coroutine[Any, Any, Response]) -> Response:
-    """What `work` answers; it is cancelled when the client leaves."""
+async def until_left(receive: Receive, work: Coroutine[Any, Any, T]) -> T | None:
+    """What `work` gives; it is cancelled when the client leaves, and gives None."""
     working = asyncio.create_task(work)
-    leaving = asyncio.create_task(_left(request.receive))
+    leaving = asyncio.create_task(_left(receive))
     try:
         await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else Response(status_code=499)
+        return working.result() if working.done() else None
     finally:
         await _end(working, leaving)
 

@@ -2,15 +2,15 @@
 
     python tests/bench/server.py [--streams 32]
 
-All is CPU time of the server's process, which other processes do not disturb much, read before and after
-from a client on bare sockets in another process. The first token comes from a stub that waits after it, so
-that the server has done what it had to do for it and nothing else; beside it stands what any server on
-Starlette takes to read JSON and send one event. For throughput the bundled model answers all streams at
-once, in turn by itself in the server's process and behind the server, with the same prompt, the same tokens
-and, the third time, the same grammar: how much more CPU time the same tokens take is how much throughput is
-lost where the processor is the limit. The model is tiny, so that for any other the share is less. Many
-short rounds are taken, and the median of their shares; each is told on the way. On two quiet cores it takes
-about a minute.
+CPU time is that of the server's process, read before and after from a client on bare sockets in another
+process. The first token comes from a stub that waits after it, so that the server has done what it had to do
+for it and nothing else; beside it stands what any server on Starlette takes to read JSON and send one event.
+For throughput the bundled model answers all streams at once, by itself in the server's process and behind the
+server, in alternate order, with the same prompt, the same tokens and the same grammar. How much more CPU time
+the same tokens take is how much throughput is lost where the processor is the limit; wall time tells what was
+lost here. The model is tiny, so that for any other the share is less. Rounds scatter by more than the server
+takes: a figure is the median over many, of differences within each where it is one, and in brackets stand the
+quarters between which half of the rounds lie. On two quiet cores it takes about a minute and a half.
 """
 
 import argparse
@@ -19,12 +19,13 @@ import json
 import multiprocessing
 import sys
 import time
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Collection, Coroutine, Sequence
+from dataclasses import dataclass
 from datetime import date
-from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from statistics import median
+from statistics import quantiles
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "support"))
 
@@ -42,9 +43,7 @@ from harmony.server import Limits, create_app
 ENCODING = load_encoding()
 FIRST = ENCODING.encode("<|channel|>final<|message|> word", allowed_special="all")
 STOP = ENCODING.stop_tokens_for_assistant_actions()
-QUESTION = "Hello"
-TIMES = 2
-"""Answers of each stream, so that batches are about as full behind the server as without it."""
+QUESTION = "Tell me a story"
 DELTA = b"response.output_text.delta"
 END = b"\r\n0\r\n\r\n"
 
@@ -81,17 +80,14 @@ async def bare(request: Request) -> StreamingResponse:
     return StreamingResponse(events(), media_type="text/event-stream")
 
 
-async def answered(engine: TokenEngine, times: int, *, constrained: bool) -> int:
-    """The number of tokens in the engine's own answers to the question, in the prompt of the server."""
+async def answered(engine: TokenEngine) -> int:
+    """The number of tokens in the engine's own answer, with the prompt and the grammar of the server."""
     system = SystemContent.new().with_conversation_start_date(date.today().isoformat())
     transcript = Transcript(ENCODING)
     transcript.append(*from_responses({"input": QUESTION}, system=system).messages)
-    sampling, count = SamplingParams(temperature=0), 0
-    for _ in range(times):
-        kept = constrain(engine, TurnGrammar.of).ready() if constrained else None
-        async for _ in generate(engine, transcript.prompt, sampling, stop=STOP, constraint=kept):
-            count += 1
-    return count
+    sampling, kept = SamplingParams(temperature=0), constrain(engine, TurnGrammar.of).ready()
+    generated = generate(engine, transcript.prompt, sampling, stop=STOP, constraint=kept)
+    return len([token async for token in generated])
 
 
 def serve(pipe: Connection) -> None:
@@ -100,8 +96,7 @@ def serve(pipe: Connection) -> None:
 
     async def alone(request: Request) -> JSONResponse:
         asked = await request.json()
-        one = partial(answered, model, asked["times"], constrained=asked["constrained"])
-        every = [one() for _ in range(asked["streams"])]
+        every = [answered(model) for _ in range(asked["streams"])]
         return JSONResponse({"tokens": sum(await asyncio.gather(*every))})
 
     apps = [create_app(engine, limits=Limits(requests=1000)) for engine in (Pausing(), model)]
@@ -164,73 +159,84 @@ async def first_token(server: Server, client: Client, path: str) -> float:
     return taken
 
 
-async def first_tokens(server: Server, rounds: int) -> dict[str, float]:
-    idle, bare, ours = [], [], []
+async def first_tokens(server: Server, rounds: int) -> dict[str, list[float]]:
+    """Milliseconds of each round, without what the asking takes."""
+    bare, ours = list[float](), list[float]()
     async with Client(server.stub) as client:
         for number in range(rounds + 5):
             before = server.seconds()
             asking = server.seconds() - before
             each = [await first_token(server, client, path) for path in ("/bare", "/v1/responses")]
             if number >= 5:  # the first ones load what the others find
-                for seconds, taken in zip((idle, bare, ours), (asking, *each), strict=True):
-                    seconds.append(1000 * taken)
+                for taken, seconds in zip((bare, ours), each, strict=True):
+                    taken.append(1000 * (seconds - asking))
     return {
-        "first token: an event of bare Starlette, ms": median(bare) - median(idle),
-        "first token: a token of the server, ms": median(ours) - median(idle),
+        "first token: an event of bare Starlette, ms": bare,
+        "first token: a token of the server, ms": ours,
     }
 
 
 async def streamed(server: Server) -> int:
-    """The number of tokens of streamed answers, one after the other."""
-    count = 0
+    """The number of tokens of a streamed answer."""
     async with Client(server.model) as client:
-        for _ in range(TIMES):
-            client.send("/v1/responses", model="tiny", input=QUESTION, stream=True, temperature=0)
-            last = (await client.read(END)).rpartition(b"\ndata: ")[2].partition(b"\n")[0]
-            count += json.loads(last)["response"]["usage"]["output_tokens"]
-    return count
+        client.send("/v1/responses", model="tiny", input=QUESTION, stream=True, temperature=0)
+        last = (await client.read(END)).rpartition(b"\ndata: ")[2].partition(b"\n")[0]
+        return int(json.loads(last)["response"]["usage"]["output_tokens"])
 
 
-async def alone(server: Server, streams: int, *, constrained: bool) -> int:
+async def alone(server: Server, streams: int) -> int:
     """The number of tokens of the same answers in the server's process, which no client reads."""
     async with Client(server.model) as client:
-        client.send("/alone", streams=streams, times=TIMES, constrained=constrained)
+        client.send("/alone", streams=streams)
         answer = await client.read(b"}")
         return int(json.loads(answer.rpartition(b"\r\n")[2])["tokens"])
 
 
-async def work(server: Server, streams: int) -> list[float]:
-    """CPU milliseconds a token: by itself, by itself with a grammar, and behind the server."""
-    taken, counts = [], set()
-    for answers in (
-        [alone(server, streams, constrained=False)],
-        [alone(server, streams, constrained=True)],
-        [streamed(server) for _ in range(streams)],
-    ):
-        before = server.seconds()
-        tokens = sum(await asyncio.gather(*answers))
-        taken.append(1000 * (server.seconds() - before) / tokens)
-        counts.add(tokens)
-    assert len(counts) == 1, counts
-    return taken
+@dataclass(frozen=True)
+class Cost:
+    """Milliseconds that each of these tokens took."""
+
+    tokens: int
+    cpu: float
+    wall: float
 
 
-async def measure(streams: int, rounds: int) -> dict[str, float]:
+async def cost(server: Server, *answers: Coroutine[Any, Any, int]) -> Cost:
+    """That of answers which come at once."""
+    cpu, wall = server.seconds(), time.perf_counter()
+    tokens = sum(await asyncio.gather(*answers))
+    wall, cpu = time.perf_counter() - wall, server.seconds() - cpu
+    return Cost(tokens, 1000 * cpu / tokens, 1000 * wall / tokens)
+
+
+async def both(server: Server, streams: int, *, served_first: bool) -> tuple[Cost, Cost]:
+    """The engine by itself, and behind the server."""
+    by_itself, behind = [alone(server, streams)], [streamed(server) for _ in range(streams)]
+    if served_first:
+        served, engine = await cost(server, *behind), await cost(server, *by_itself)
+    else:
+        engine, served = await cost(server, *by_itself), await cost(server, *behind)
+    assert engine.tokens == served.tokens
+    return engine, served
+
+
+async def measure(streams: int, rounds: int) -> dict[str, list[float]]:
     server = Server()
-    figures = await first_tokens(server, 100)
-    await work(server, 2)
+    figures = await first_tokens(server, 200)
+    await both(server, min(streams, 2), served_first=False)
     every = []
     for number in range(1, rounds + 1):
-        every.append(await work(server, streams))
-        told = "alone {:.3f}, with the grammar {:.3f}, behind the server {:.3f}".format(*every[-1])
-        print(f"round {number} of {rounds}, ms a token: {told}", file=sys.stderr, flush=True)
+        every.append(await both(server, streams, served_first=number % 2 == 0))
+        told = "alone {0.cpu:.3f} ({0.wall:.3f} of wall time), behind the server {1.cpu:.3f} ({1.wall:.3f})"
+        told = f"round {number} of {rounds}, ms a token: {told.format(*every[-1])}"
+        print(told, file=sys.stderr, flush=True)
     server.close()
-    free, kept, served = (median(column) for column in zip(*every, strict=True))
+    about = f"{streams} streams:"
     return figures | {
-        f"{streams} streams: a token of the engine alone, ms": free,
-        f"{streams} streams: with the server's grammar, ms": kept,
-        f"{streams} streams: behind the server, ms": served,
-        f"{streams} streams: throughput lost, %": 100 * (1 - median(row[1] / row[2] for row in every)),
+        f"{about} a token of the engine alone, ms": [engine.cpu for engine, _ in every],
+        f"{about} behind the server, ms": [served.cpu for _, served in every],
+        f"{about} throughput lost by CPU time, %": [100 * (1 - e.cpu / s.cpu) for e, s in every],
+        f"{about} throughput lost by wall time, %": [100 * (1 - e.wall / s.wall) for e, s in every],
     }
 
 
@@ -239,10 +245,11 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--streams", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=10)
     options = parser.parse_args()
-    for name, value in asyncio.run(measure(options.streams, options.rounds)).items():
-        print(f"{name:52} {value:8.3f}")
+    for name, values in asyncio.run(measure(options.streams, options.rounds)).items():
+        low, middle, high = quantiles(values, n=4, method="inclusive")
+        print(f"{name:52} {middle:8.3f}  [{low:.3f}, {high:.3f}]")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from served import Calculator, served
 from harmony import Message, Role, Transcript, load_encoding
 from harmony.agent import Agent
 from harmony.agent import Limits as RunLimits
-from harmony.server import Limits
+from harmony.runtime import load_engine
+from harmony.server import Limits, create_app
 from harmony.server.requests import Api
 from harmony.server.serving import Serving
 from harmony.server.store import Bounded, State, States
@@ -104,6 +105,44 @@ def test_reasoning_that_a_client_adds_is_not_lost() -> None:
     transcript.append(user)
     states.put([user], State(transcript))
     assert states.resume([user, thought]).transcript.messages == [user, thought]
+
+
+def test_a_slow_reader_holds_up_no_other() -> None:
+    """What it does not take waits in the engine; it gets all of it when it reads on."""
+    app = create_app(load_engine("tiny", device="cpu"))
+    body = json.dumps({"model": "tiny", "input": "Hello", "stream": True, "temperature": 0}).encode()
+    headers = [(b"content-type", b"application/json")]
+    scope: Any = {"type": "http", "method": "POST", "path": "/v1/responses", "headers": headers}
+
+    async def events(reads_on: asyncio.Event) -> list[str]:
+        read, left = bytearray(), asyncio.Event()
+
+        async def receive() -> Any:
+            if not read:
+                read.extend(b"\n")
+                return {"type": "http.request", "body": body}
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            read.extend(message.get("body", b""))
+            if b"output_text.delta" in read:
+                await reads_on.wait()
+
+        await app({**scope, "query_string": b""}, receive, send)
+        return [line[7:] for line in read.decode().splitlines() if line.startswith("event: ")]
+
+    async def both() -> tuple[list[str], list[str]]:
+        reads_on, always = asyncio.Event(), asyncio.Event()
+        always.set()
+        slow = asyncio.create_task(events(reads_on))
+        other = await events(always)
+        assert not slow.done()
+        reads_on.set()
+        return await slow, other
+
+    slow, other = asyncio.run(both())
+    assert slow[-1] == other[-1] == "response.completed"
 
 
 class Flooding(Calculator):
