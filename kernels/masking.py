@@ -10,15 +10,16 @@ from harmony.kernels import cpu
 NEVER = float("-inf")
 
 
-def mask_logits(logits: Tensor, mask: Tensor) -> Tensor:
+def mask_logits(logits: Tensor, mask: Tensor, *, overwrite: bool = False) -> Tensor:
     """`logits` [V] or [B, V] with minus infinity for what `mask` int32 [words] or [B, words] rules out.
 
-    Token t is bit t % 32 of word t // 32; ids beyond the mask are ruled out. The result is a new tensor.
+    Token t is bit t % 32 of word t // 32; ids beyond the mask are ruled out. The result is a new tensor;
+    with `overwrite` it may be `logits` itself, of which a mask that allows most tokens changes little.
     """
     if _fits(logits, mask):
         from harmony.kernels.cpu.masking import mask_logits as on_cpu
 
-        return on_cpu(logits, mask)
+        return on_cpu(logits, mask, overwrite=overwrite)
     octets = mask.to(logits.device, non_blocking=True).contiguous().view(torch.uint8)
     bits = _bits(logits.device).index_select(0, octets.flatten().int()).view(torch.bool)
     allowed = bits.view(*octets.shape[:-1], -1)[..., : logits.shape[-1]]

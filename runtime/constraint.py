@@ -104,22 +104,19 @@ class Constraint:
         return self
 
     def mask(self) -> Mask:
-        """Which tokens may come next, a bit each, int32 [words]; the array is filled anew at each call.
+        """Which tokens may come next, a bit each, int32 [words], to be read before the next call alone.
 
-        At least one may, or it raises DeadEndError. When nothing may follow, that is the end of text.
+        At least one may, or it raises DeadEndError. When nothing may follow, that is the end of text. Each
+        call gives the same array, of which it writes what has changed.
         """
-        matcher = self._matcher
-        matcher.fill(self._row)
-        if matcher.failure:
+        row = self._row
+        if not self._matcher.fill(row):
             self._checked()
-        mask = self._row.mask
-        if self._refused:
-            mask &= ~packed(self._refused, len(mask))
-            if not mask.any():
-                raise DeadEndError(f"nothing may follow the {len(self.tokens)} tokens; ask again")
+        if self._refused and not row.remove(packed(self._refused, self.table.words)):
+            raise DeadEndError(f"nothing may follow the {len(self.tokens)} tokens; ask again")
         if self._guards is not None:
-            self._guards.narrow(mask, self.tokens)
-        return mask
+            self._guards.narrow(row, self.tokens)
+        return row.mask
 
     def take(self, token: int) -> bool:
         """Go on by a token of the mask, unless the watch objects; the next mask is then without it."""

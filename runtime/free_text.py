@@ -10,8 +10,6 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from harmony.runtime.token_table import WORD, Mask, packed
 
 if TYPE_CHECKING:
@@ -66,11 +64,12 @@ class TextMatcher:
         self._end = end
         self._cut = b""
 
-    def fill(self, row: Row) -> None:
+    def fill(self, row: Row) -> bool:
         if self.stopped:
             row.only(self._free.table.end_of_text)
         else:
-            np.copyto(row.mask, self._free.mask(self._cut, self._end))
+            row.copy(self._free.mask(self._cut, self._end))
+        return self.failure is None
 
     def consume(self, token: int) -> bool:
         if not self.validate([token]):

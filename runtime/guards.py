@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from itertools import takewhile
 
+from harmony.runtime.matcher import Row
 from harmony.runtime.token_table import WORD, Mask, TokenTable, packed
 
 MOST_REPEATS = 32
@@ -24,17 +25,17 @@ class Guards:
         self._table = table
         self._ordinary = len(table.tokens)
 
-    def narrow(self, mask: Mask, tokens: Sequence[int]) -> None:
-        """Take from `mask` int32 [words], in place, what would run away after `tokens`."""
-        if not tokens or (last := tokens[-1]) >= self._ordinary:
+    def narrow(self, row: Row, tokens: Sequence[int]) -> None:
+        """Take from a mask, in place, what would run away after `tokens`."""
+        if len(tokens) < 2 or ((last := tokens[-1]) not in self._suspect and tokens[-2] != last):
             return
-        if len(tokens) >= MOST_REPEATS:
-            if tokens[-2] == last and len(set(tokens[-MOST_REPEATS:])) == 1:
-                _remove(mask, packed([last], len(mask)))
-            if last in self._blank and self._blank.issuperset(tokens[-MOST_REPEATS:]):
-                _remove(mask, self._blank_mask)
-        if last in self._digits and self._in_number(mask) and self._trailing_digits(tokens) > MOST_DIGITS:
-            _remove(mask, self._digit_mask)
+        if len(tokens) >= MOST_REPEATS and last < self._ordinary:
+            if len(set(tokens[-MOST_REPEATS:])) == 1:
+                row.remove(packed([last], self._table.words))
+            if self._blank.issuperset(tokens[-MOST_REPEATS:]):
+                row.remove(self._blank_mask)
+        if last in self._digits and self._in_number(row.mask) and self._trailing_digits(tokens) > MOST_DIGITS:
+            row.remove(self._digit_mask)
 
     def _in_number(self, mask: Mask) -> bool:
         """Whether digits may come and letters may not: a number, rather than text or a string."""
@@ -58,15 +59,13 @@ class Guards:
         return frozenset(token for token, text in enumerate(self._table.tokens) if text.isdigit())
 
     @cached_property
+    def _suspect(self) -> frozenset[int]:
+        return self._blank | self._digits
+
+    @cached_property
     def _blank_mask(self) -> Mask:
         return packed(self._blank, self._table.words)
 
     @cached_property
     def _digit_mask(self) -> Mask:
         return packed(self._digits, self._table.words)
-
-
-def _remove(mask: Mask, tokens: Mask) -> None:
-    rest = mask & ~tokens
-    if rest.any():
-        mask[:] = rest

@@ -18,8 +18,10 @@ from harmony.runtime.token_table import WORD
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from numpy.typing import NDArray
+
     from harmony.runtime.matcher import Row
-    from harmony.runtime.token_table import TokenTable
+    from harmony.runtime.token_table import Mask, TokenTable
 
     Header = Sequence[Sequence[Sequence[str]]]
     """The orders of a head: what may stand at each of its places, special tokens by their names."""
@@ -176,15 +178,9 @@ class Place:
                 count = number
         return count
 
-    def fill(self, row: Row) -> None:
-        """Write which tokens may follow."""
-        words, bits = self._allowed
-        row.mask.fill(0)
-        row.mask[words] = bits
-
     @cached_property
-    def _allowed(self) -> tuple[np.ndarray, np.ndarray]:
-        """The words of the mask that are not zero, and their places; few tokens may follow in a head."""
+    def allowed(self) -> tuple[NDArray[np.int64], Mask]:
+        """Which tokens may follow: the places of the words of their mask that are not zero, and these."""
         words: dict[int, int] = {}
         for token in self.forced[:1] or self._tokens():
             words[token // WORD] = words.get(token // WORD, 0) | 1 << token % WORD
@@ -211,8 +207,9 @@ class HeadMatcher:
     def stopped(self) -> bool:
         return self.place.is_end
 
-    def fill(self, row: Row) -> None:
-        self.place.fill(row)
+    def fill(self, row: Row) -> bool:
+        row.few(*self.place.allowed)
+        return self.failure is None
 
     def consume(self, token: int) -> bool:
         place = self.place.after(token)

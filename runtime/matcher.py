@@ -12,29 +12,64 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from llguidance import LLMatcher
+    from numpy.typing import NDArray
 
     from harmony.runtime.grammars import Compiled
+    from harmony.runtime.token_table import Mask
 
 
 class Row:
-    """A mask int32 [words] that is filled again and again."""
+    """A mask int32 [words] that is filled again and again, of which no more is written than has changed.
+
+    Who writes to its address sets `same_as`, the mask that it is a copy of, and `nonzero`, the places beside
+    which all is zero, to None.
+    """
 
     def __init__(self, words: int) -> None:
         self.mask = np.empty(words, np.int32)
-        self.pointer, self.bytes = self.mask.ctypes.data, self.mask.nbytes
-        self._words = self.mask.data.cast("B").cast("I")  # reads words faster than an array does
+        self.address, self.bytes = self.mask.ctypes.data, self.mask.nbytes
+        self.words = self.mask.data.cast("B").cast("I")  # reads words faster than an array does
+        self.same_as: Mask | None = None
+        self.nonzero: NDArray[np.int64] | int | None = None
+
+    def copy(self, mask: Mask) -> None:
+        """Be the same as a mask that never changes."""
+        if self.same_as is not mask:
+            np.copyto(self.mask, mask)
+            self.same_as, self.nonzero = mask, None
+
+    def few(self, places: NDArray[np.int64], words: Mask) -> None:
+        """Allow what these words do at their places."""
+        self._clear(places)
+        self.mask[places] = words
 
     def only(self, token: int) -> None:
         """Allow this token alone."""
-        self.mask.fill(0)
-        self._words[token // WORD] = 1 << token % WORD
+        self._clear(token // WORD)
+        self.words[token // WORD] = 1 << token % WORD
 
     def replace(self, token: int, other: int) -> None:
-        """Allow the other token instead of this one, if that is allowed."""
-        word = self._words[token // WORD]
-        if word >> token % WORD & 1:
-            self._words[token // WORD] = word ^ 1 << token % WORD
-            self._words[other // WORD] |= 1 << other % WORD
+        """Allow the other token instead of this one, which is allowed."""
+        self.same_as = self.nonzero = None
+        self.words[token // WORD] ^= 1 << token % WORD
+        self.words[other // WORD] |= 1 << other % WORD
+
+    def remove(self, tokens: Mask) -> bool:
+        """Take these tokens away unless none would be left; whether any are."""
+        rest = self.mask & ~tokens
+        if not rest.any():
+            return False
+        np.copyto(self.mask, rest)
+        self.same_as = None
+        return True
+
+    def _clear(self, places: NDArray[np.int64] | int) -> None:
+        """Allow nothing; `places` are those of what will be allowed."""
+        if self.nonzero is None:
+            self.mask.fill(0)
+        else:
+            self.mask[self.nonzero] = 0
+        self.same_as, self.nonzero = None, places
 
 
 class Matcher(Protocol):
@@ -52,8 +87,8 @@ class Matcher(Protocol):
     def failure(self) -> str | None:
         """Why it is of no use any more."""
 
-    def fill(self, row: Row) -> None:
-        """Write which tokens may follow; the end of text if nothing may."""
+    def fill(self, row: Row) -> bool:
+        """Write which tokens may follow, the end of text if nothing may; False after a failure."""
 
     def consume(self, token: int) -> bool:
         """Go on by a token; if it may not follow, that is a failure."""
@@ -87,11 +122,15 @@ class GrammarMatcher:
     def failure(self) -> str | None:
         return self._matcher.get_error() if self._matcher.is_error() else None
 
-    def fill(self, row: Row) -> None:
-        if forced := self.forced():
+    def fill(self, row: Row) -> bool:
+        if (forced := self._forced) is None:
+            forced = self._forced = self._matcher.compute_ff_tokens()
+        if forced:
             row.only(forced[0])
         else:
-            self._matcher.unsafe_compute_mask_ptr(row.pointer, row.bytes)
+            row.same_as = row.nonzero = None
+            self._matcher.unsafe_compute_mask_ptr(row.address, row.bytes)
+        return not self._matcher.is_error()
 
     def consume(self, token: int) -> bool:
         forced = self._forced
@@ -121,6 +160,7 @@ class EndedMatcher:
         self._matcher = matcher
         self._end = end
         self._end_of_text = matcher.compiled.table.end_of_text
+        self._word, self._bit = self._end_of_text // WORD, 1 << self._end_of_text % WORD
         self._refused: str | None = None
         self._forced: list[int] | None = None
 
@@ -132,12 +172,14 @@ class EndedMatcher:
     def failure(self) -> str | None:
         return self._refused or self._matcher.failure
 
-    def fill(self, row: Row) -> None:
+    def fill(self, row: Row) -> bool:
         if self.stopped:
             row.only(self._end_of_text)
-        else:
-            self._matcher.fill(row)
+            return self.failure is None
+        is_whole = self._matcher.fill(row)
+        if row.words[self._word] & self._bit:
             row.replace(self._end_of_text, self._end)
+        return is_whole and self._refused is None
 
     def consume(self, token: int) -> bool:
         self._forced = None

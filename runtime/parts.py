@@ -173,9 +173,8 @@ class PartedMatcher:
     def failure(self) -> str | None:
         return self._refused or self._matcher.failure
 
-    def fill(self, row: Row) -> None:
-        if self._refused is None:
-            self._matcher.fill(row)
+    def fill(self, row: Row) -> bool:
+        return self._refused is None and self._matcher.fill(row)
 
     def consume(self, token: int) -> bool:
         if not self._matcher.consume(token):

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from harmony.kernels import sampling as seeded
+from harmony.kernels.masking import mask_logits
 from harmony.runtime.closing.guide import Guide
 from harmony.runtime.constraint import Constraint
 from harmony.runtime.decoding import Draw
 from harmony.runtime.generation import GeneratedToken, SamplingParams
 from harmony.runtime.lookup import PromptLookup
-from harmony.runtime.masking import mask_logits
 from harmony.runtime.paged import CachedSequence
 from harmony.runtime.prefix import common
 from harmony.runtime.sampling import logprobs, new_generator, sample
@@ -180,7 +180,10 @@ class Request:
 
     def _drawn(self, logits: Tensor) -> int:
         draw = self.draw()
-        allowed = logits if draw.mask is None else mask_logits(logits, draw.mask)
+        allowed = logits
+        if draw.mask is not None:
+            overwrite = self._sampling.logprobs is None  # then they are only asked for under narrower masks
+            allowed = mask_logits(logits, torch.as_tensor(draw.mask), overwrite=overwrite)
         if not self.draws_on_device:
             return sample(allowed, self._sampling, self._generator)
         temperature = torch.tensor([draw.temperature], device=logits.device)

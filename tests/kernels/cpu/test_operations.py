@@ -195,5 +195,9 @@ def test_masks(words: int) -> None:
     bits = torch.randint(0, 2, (words, 32), dtype=torch.int64)
     mask = (bits << torch.arange(32)).sum(-1).to(torch.uint32).view(torch.int32)
     wanted = torch.where(bits.flatten().bool(), logits, float("-inf"))
-    assert torch.equal(mask_logits(guarded(logits), guarded(mask)), wanted)
+    before = guarded(logits)
+    assert torch.equal(mask_logits(before, guarded(mask), overwrite=False), wanted)
     assert torch.equal(mask_of_any(logits, mask), wanted)
+    assert torch.equal(before, logits)
+    assert mask_of_any(before, mask, overwrite=True) is before
+    assert torch.equal(before, wanted)
