@@ -30,10 +30,10 @@ class CpuTransformer(Transformer):
     def __call__(self, tokens: Tensor, cache: KVCache | Batch, *, all_positions: bool = False) -> Tensor:
         if all_positions or isinstance(cache, KVCache) or len(tokens) > cpu.FEW_ROWS:
             return super().__call__(tokens, cache, all_positions=all_positions)
-        x = self._step(len(tokens), cache).read(tokens, cache)[cache.wanted]
+        x = self.step(len(tokens), cache).read(tokens, cache)[cache.wanted]
         return unembed(x, self.norm, self.unembedding, eps=self.config.rms_norm_eps)
 
-    def _step(self, rows: int, batch: Batch) -> "FewRows":
+    def step(self, rows: int, batch: Batch) -> "FewRows":
         """The step for so many rows, on the cache that was used last."""
         if batch.pages is not self._layers:
             self._layers = batch.pages
@@ -67,17 +67,21 @@ class FewRows:
                 places = self._full if layer.window is None else self._sliding
                 x = attended(attend, x, self._cos, self._sin, layer, places)
                 x = mixed(mix, x)
-        self._program = tape.program(x)
+        self.program = tape.program(x)
 
     def read(self, tokens: Tensor, batch: Batch) -> Tensor:
         """The last hidden states [rows, H], which the next call overwrites."""
+        self.fill(tokens, batch)
+        pool().play(self.program)
+        return self.program.result
+
+    def fill(self, tokens: Tensor, batch: Batch) -> None:
+        """Put the input where `program` reads it."""
         model, positions = self._model, batch.extend(len(tokens))
         self._x.copy_(F.embedding(tokens, model.embedding))
         for place, turned in zip((self._cos, self._sin), model.rotation(positions), strict=True):
             place.copy_(turned)
         self._place(batch.parts, positions.tolist())
-        pool().play(self._program)
-        return self._program.result
 
     def _place(self, parts: Sequence[Part], positions: Sequence[int]) -> None:
         owners = [part.sequence for part in parts for _ in part.tokens]

@@ -36,7 +36,17 @@ def kernel(function: Callable[..., None]) -> int:
     `arguments` points to int64 addresses and sizes; the function computes the items first <= i < last. What
     it calls is compiled into it, or in the C library.
     """
-    return _address(function, SIGNATURE)
+    address = _address(function, SIGNATURE)
+    _NAMES[address] = function.__name__.removeprefix("_")
+    return address
+
+
+def name_of(kernel: int) -> str:
+    """What the function at this address is called, without its underscore."""
+    return _NAMES[kernel]
+
+
+_NAMES: dict[int, str] = {}
 
 
 def compiled(function: Callable[..., None]) -> Callable[..., None]:

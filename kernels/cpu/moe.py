@@ -91,7 +91,7 @@ def _row_by_row(x: Tensor, groups: Groups, experts: Experts) -> Tensor:
     vectors, sums = stored(len(x), hidden), empty(choices, 2 * width)
     activated, inputs = empty(choices, width, dtype=x.dtype), stored(choices, width)
     outputs = empty(choices, hidden)
-    compute(_store, len(x), x, vectors, hidden, padded(hidden))
+    compute_rows(_store, len(x), x, vectors, hidden, padded(hidden))
     pool().run(
         _multiply, groups.count[1:2],
         experts.up_blocks, experts.up_scales, experts.up_bias.to(x.dtype), TABLE, groups.chosen, groups.ends,

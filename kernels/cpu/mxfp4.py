@@ -2,6 +2,7 @@
 
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ LEVEL: ModuleType = {"avx512": avx512, "avx512vnni": avx512vnni, "avx512f": avx5
 )
 ON_AVX512 = LEVEL is avx512
 put = LEVEL.put
+dot: Any = getattr(LEVEL, "dot", None)  # not where rows go in pairs anyway
 TABLE = torch.from_numpy(LEVEL.TABLE)
 SIZE = LEVEL.ELEMENT.itemsize  # bytes of an element of a stored vector
 
@@ -56,7 +58,7 @@ def _as_it_is(vector, columns):
     pass
 
 
-dot, dot_two = getattr(LEVEL, "dot", None), getattr(LEVEL, "dot_two", _dot_two)
+dot_two = getattr(LEVEL, "dot_two", _dot_two)
 dot_rows = getattr(LEVEL, "dot_rows", _dot_rows)  # a row and the next one with a vector
 dot_rows_twice = getattr(LEVEL, "dot_rows_twice", _dot_rows_twice)  # with two
 finish = getattr(LEVEL, "finish", _as_it_is)  # what a vector needs between `put` and `dot`

@@ -10,7 +10,6 @@ import torch
 from numba import njit, types
 from torch import Tensor
 
-from harmony.kernels.cpu import FEW_ROWS
 from harmony.kernels.cpu.compiling import compiled
 from harmony.kernels.cpu.llvm import atomic_add, atomic_load, atomic_swap, call, load_i64
 from harmony.kernels.cpu.tape import HEAD, Program, Step, tape
@@ -22,6 +21,7 @@ from harmony.kernels.cpu.threads import threads
 # a chunk that is handed out keeps its turn, and all that these words say of it, from ending.
 NEXT, COUNT, DONE, KERNEL, ARGUMENTS, ITEMS, CHUNK, SLEEPING, SEMAPHORE = range(0, 72, 8)
 LOW = 0xFFFFFFFF
+ALONE = 2  # rows that take less time than it takes to hand them out
 PATIENCE = 2000  # looks for a turn before a thread goes to sleep: about a millisecond of an idle core
 
 sched_yield = types.ExternalFunction("sched_yield", types.int32())
@@ -59,7 +59,7 @@ class Pool:
     def play(self, program: Program) -> None:
         """Compute what was recorded."""
         with self._turns:
-            _play(self._words, program.address, program.count, self._threads)
+            _play(self._words, program.address, len(program.kernels), self._threads)
 
     def _serve(self) -> None:
         while True:
@@ -76,8 +76,8 @@ def compute(kernel: int, items: int, *arguments: Tensor | int) -> None:
 
 
 def compute_rows(kernel: int, rows: int, *arguments: Tensor | int) -> None:
-    """Compute all rows, those of a decode step in this thread."""
-    (compute if rows <= FEW_ROWS else pool().run)(kernel, rows, *arguments)
+    """Compute all rows, one or two in this thread."""
+    (compute if rows <= ALONE else pool().run)(kernel, rows, *arguments)
 
 
 @cache

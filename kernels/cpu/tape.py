@@ -8,7 +8,7 @@ serves another. All else must stay where it is, and is read anew each time.
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import local
 
 import torch
@@ -36,12 +36,17 @@ class Step:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Program:
-    """What `Pool.play` runs, again and again: `count` steps at an address, which leave their `result`."""
+    """What `Pool.play` runs, again and again: a step of each of `kernels`, which leave their `result`."""
 
     address: int
-    count: int
+    kernels: Sequence[int]
     result: Tensor
     kept: object  # the owners of the memory
+
+    def steps(self) -> Iterator["Program"]:
+        """Each step alone; all one after the other do what the program does."""
+        for number, kernel in enumerate(self.kernels):
+            yield replace(self, address=self.address + 8 * HEAD * number, kernels=(kernel,))
 
 
 class Tape:
@@ -83,7 +88,8 @@ class Tape:
         words.copy_(torch.tensor(heads + [word for given in arguments for word in given]))
         outside = [t for step in self._steps for t in step.tensors if _storage(t) not in places]
         found = memory[places[_storage(result)] :][: result.nbytes].view(result.dtype).view(result.shape)
-        return Program(begin, len(self._steps), found, (words, memory, outside))
+        kernels = [step.kernel for step in self._steps]
+        return Program(begin, kernels, found, (words, memory, outside))
 
     def _placed(self, result: Tensor) -> tuple[dict[int, int], int]:
         """Where in one piece of memory each tensor that was made lies, by its address here; and the size."""

@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from harmony.errors import ModelError
+from harmony.kernels.cpu import FEW_ROWS, level
 from harmony.process import as_process, exit_status
 from harmony.runtime.backend import current, why_not_fused
 from harmony.runtime.bench.check import check_rows
@@ -153,6 +154,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--prompt", type=int, default=512, help="tokens of the prompt of a checkpoint")
     add("--together", type=int, default=0, help="sequences of a checkpoint that the engine decodes together")
     add(
+        "--profile", type=int, default=0, help="tokens of a decode step of a checkpoint whose parts are timed"
+    )
+    add(
         "--history", type=int, default=0, help="tokens of a conversation of a checkpoint before its next turn"
     )
     add("--batches", type=_numbers, default=[1, 8, 32, 128], help="sequences together, with --shape")
@@ -170,6 +174,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     options.command = command
     if options.device != "cpu" and not options.shape:
         options.shape = "20b"
+    if options.profile and (options.shape or level() == "torch" or options.profile > FEW_ROWS):
+        parser.error(f"--profile takes up to {FEW_ROWS} tokens of a checkpoint, and the kernels of a CPU")
     if options.vs and (options.vs == "llama.cpp") == bool(options.shape):
         parser.error("--vs llama.cpp goes with a checkpoint on the CPU, transformers and URLs with --shape")
     package = PACKAGES.get(options.vs)

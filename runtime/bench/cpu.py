@@ -104,6 +104,10 @@ def report(folder: Path, config: ModelConfig, options: argparse.Namespace) -> It
         for kind in bounds:
             ratio = rates[f"harmony {kind}"] / rates[f"llama.cpp {kind}"]
             yield f"| {kind}, ours to llama.cpp | {ratio:.2f}x | | |"
+    if options.profile:
+        from harmony.runtime.bench.profile import profile_lines  # needs numba
+
+        yield from profile_lines(ours.model, config, options.profile, rates["bandwidth"])
     yield from engine_lines(ours.model, config, options)
 
 

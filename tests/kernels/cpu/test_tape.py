@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from harmony.kernels.cpu.compiling import kernel
+from harmony.kernels.cpu.compiling import kernel, name_of
 from harmony.kernels.cpu.elementwise import rms_norm
 from harmony.kernels.cpu.linear import linear
 from harmony.kernels.cpu.llvm import store_i64
@@ -35,6 +35,19 @@ def test_a_program_computes_what_the_calls_do(threads: int) -> None:
         x.copy_(torch.randn(3, 64))
         pool().play(program)
         assert torch.equal(program.result, deep(x, weights))
+
+
+def test_steps_alone_do_what_the_program_does() -> None:
+    """One after the other, each with its kernel's name."""
+    x, weights = torch.randn(3, 64).bfloat16(), [torch.randn(64, 64).bfloat16() / 8]
+    with recording() as recorded:
+        result = deep(x, weights)
+    program = recorded.program(result)
+    for step in program.steps():
+        pool().play(step)
+    assert torch.equal(program.result, deep(x, weights))
+    names = [name_of(kernel) for kernel in program.kernels]
+    assert [name for name in names if name != "widen"] == ["rms_norm", "linear", "linear"]
 
 
 def test_memory_is_used_again() -> None:

@@ -33,7 +33,7 @@ def test_gguf_is_whole(tmp_path: Path, config: ModelConfig) -> None:
 def test_the_benchmark_prints_its_table() -> None:
     """At its smallest it gives a row of four cells for every figure."""
     sizes = {"layers": 1, "experts": 4, "vocab": 64, "prompt": 12, "tokens": 2, "turns": 1, "threads": 1}
-    sizes |= {"together": 2, "history": 70}
+    sizes |= {"together": 2, "history": 70, "profile": 2}
     flags = [f"--{name}={size}" for name, size in sizes.items()]
     command = [sys.executable, "-m", "harmony.runtime.bench", *flags]
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -46,6 +46,8 @@ def test_the_benchmark_prints_its_table() -> None:
         "memory read",
         "prefill",
         "decode",
+        "step of 2: experts",
+        "step of 2: unembedding",
         "2 together",
         "next turn",
     ):
