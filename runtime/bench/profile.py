@@ -11,7 +11,6 @@ from harmony.kernels.cpu.compiling import name_of
 from harmony.kernels.cpu.pool import pool
 from harmony.kernels.cpu.threads import torch_alone
 from harmony.kernels.unembedding import unembed
-from harmony.runtime.backend import Model
 from harmony.runtime.bench.roofline import BFLOAT16, experts_met
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.generation import SamplingParams
@@ -25,7 +24,7 @@ BEFORE, STEPS = 32, 6  # tokens that are in the cache, unread, and steps whose m
 PARTS = {"multiply": "experts", "linear": "attention's matrices", "attention": "attention"}  # by kernel
 
 
-def profile_lines(model: CpuTransformer, config: ModelConfig, rows: int, bandwidth: float) -> Iterator[str]:
+def profile_lines(model: Model, config: ModelConfig, rows: int, bandwidth: float) -> Iterator[str]:
     """For each part of a step of one row, and of `rows`, its time, its share, and that of reading in it."""
     assert isinstance(model, CpuTransformer)
     for count in sorted({1, rows}):
