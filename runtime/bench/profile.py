@@ -11,6 +11,7 @@ from harmony.kernels.cpu.compiling import name_of
 from harmony.kernels.cpu.pool import pool
 from harmony.kernels.cpu.threads import torch_alone
 from harmony.kernels.unembedding import unembed
+from harmony.runtime.backend import Model
 from harmony.runtime.bench.roofline import BFLOAT16, experts_met
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.generation import SamplingParams
