@@ -29,7 +29,7 @@ RESPONSES_REQUEST: Final[Json] = {
     "required": ["model", "input"],
     "properties": {
         **_SHARED,
-        "input": {"anyOf": [{"type": "string"}, {**_OBJECTS, "minItems": 1}]},
+        "input": {**_OBJECTS, "type": ["string", "array"], "minItems": 1},
         "instructions": {"type": ["string", "null"]},
         "previous_response_id": {"type": ["string", "null"]},
         "max_output_tokens": _LIMIT,
