@@ -6,13 +6,16 @@
 Compiling, in CPU time of all threads, is that of a turn whose schemas were never seen: they are made
 enforceable, and the grammar compiled: as far as its first mask needs it; as far as the engine needs it, which
 looks for the shortest end before it begins; as far as one call needs it, to its end; all of it; or in one
-piece. Masks, in one thread, are those before each token of two turns, with reasoning, a call and an answer by
-a schema: the least of several passes at each place. xgrammar compiles the grammar of the same turn through
-its own Lark dialect.
+piece; with one of the tools required or named, too. Masks, in one thread, are those before each token of two
+turns, with reasoning, a call and an answer by a schema: the least of several passes at each place, with what
+tells whether the token is forced. Decoding is timed in CPU time of all threads, in pairs of turns of the same
+tokens, under a grammar that was used before. xgrammar compiles the grammar of the same turn through its own
+Lark dialect.
 """
 
 import argparse
 import asyncio
+import gc
 import importlib.metadata
 import platform
 import re
@@ -133,7 +136,8 @@ def grammar(tools: int, tool_choice: str = "auto") -> TurnGrammar:
 
 
 def milliseconds(work: Callable[[], object]) -> float:
-    """The CPU time that a piece of work takes, in all threads."""
+    """The CPU time that a piece of work takes, in all threads, without the garbage of what came before."""
+    gc.collect()
     before = time.process_time_ns()
     work()
     return (time.process_time_ns() - before) / 1e6
@@ -150,13 +154,14 @@ class Bench:
         self.repeats = repeats
         self.encoding: HarmonyEncoding = load_encoding()
         self.grammars: Grammars = harmony_grammars(GPT_OSS)
-        self.grammars.compiled("start: %json {}").result()  # loads the compiler
+        self._compile_time(1, self._compile_parts)  # loads the compiler
+        gc.freeze()
 
     def compiling(self) -> Iterator[tuple[str, str, str]]:
         for tools in (1, 10, 32, 128):
             for what, work in (
                 ("to its first mask", lambda turn: turn_constraint(turn, GPT_OSS).mask()),
-                ("to its first token", lambda turn: Guide(turn_constraint(turn, GPT_OSS), 1000)),
+                ("to its first token", self._guide),
                 ("and a call, to its end", self._call),
                 ("all of it", self._compile_parts),
                 ("in one piece", lambda turn: self.grammars.compiled(turn.text).result()),
@@ -164,8 +169,12 @@ class Bench:
                 times = [self._compile_time(tools, work) for _ in range(self.repeats)]
                 goal = "≤ 8 ms" if tools == 32 and what == "to its first token" else ""
                 yield f"compile a turn, {tools} tools, {what}", f"{statistics.median(times):.1f} ms", goal
+        for choice, what in (("required", "one is required"), ("tool_0", "one is named")):
+            times = [self._compile_time(32, self._guide, choice) for _ in range(self.repeats)]
+            figure = f"{statistics.median(times):.1f} ms"
+            yield f"compile a turn, 32 tools, {what}, to its first token", figure, ""
 
-    def _compile_time(self, count: int, work: Callable[[TurnGrammar], object]) -> float:
+    def _compile_time(self, count: int, work: Callable[[TurnGrammar], object], choice: str = "auto") -> float:
         """Milliseconds of work on a turn with so many tools and an answer, none of which was seen before."""
         mark = f"_{next(_NUMBERS)}"
         tools = [tool(number, mark) for number in range(count)]
@@ -174,12 +183,16 @@ class Bench:
         turns: list[TurnGrammar] = []
 
         def made() -> None:
-            turns.append(TurnGrammar.of(tools, response=JsonSchema(answer)))
+            chosen = choice if choice in ("auto", "required") else f"{choice}{mark}"
+            turns.append(TurnGrammar.of(tools, tool_choice=chosen, response=JsonSchema(answer)))
             work(turns[0])
 
         spent = milliseconds(made)
         self._compile_parts(turns[0])  # what the background still compiles is not to disturb the next
         return spent
+
+    def _guide(self, turn: TurnGrammar) -> None:
+        Guide(turn_constraint(turn, GPT_OSS), 1000).mask()
 
     def _call(self, turn: TurnGrammar) -> None:
         """What a turn needs that calls its first tool, from where on the shortest end is the call's."""
@@ -225,29 +238,28 @@ class Bench:
         return times
 
     def decoding(self) -> Iterator[tuple[str, str, str]]:
-        """The tiny model's greedy turn, free and enforced, one after the other."""
+        """The tiny model's greedy turns: each free and enforced, in turn the one or the other first."""
         engine = Engine.load(TINY, device="cpu")
-        ratios, unforced = [], []
-        for number in range(2 * self.repeats):
-            prompt = self._prompt(f"What is the meaning of the number {number}?")
-            free, sampled = self._turn_time(engine, prompt, None)
-            for constraint, kept in ((self._constraint(), ratios), (self._constraint(Unforced), unforced)):
-                seconds, tokens = self._turn_time(engine, prompt, constraint)
-                if tokens == sampled:
-                    kept.append(seconds / free)
-        asyncio.run(engine.aclose())
-        for name, kept in (("", ratios), (", every token sampled", unforced)):
-            slower = statistics.median(kept) - 1
-            yield f"decode of tiny, slower by{name}", f"{slower:+.1%} ({len(kept)} turns)", "≤ 3 %"
-
-    def _constraint(self, kind: type[Constraint] = Constraint) -> Constraint:
         turn = TurnGrammar.of([tool(0)])
-        return kind(self.grammars, turn.text, parts=turn.parts)
+        for kind, name in ((Constraint, ""), (Unforced, ", every token sampled")):
+            ratios = []
+            for number in range(2 + 4 * self.repeats):
+                prompt = self._prompt(f"What is the meaning of the number {number % self.repeats + 1}?")
+                kept = [None, kind(self.grammars, turn.text, parts=turn.parts)]
+                order = kept if number % 2 else kept[::-1]
+                times = {constraint: self._turn_time(engine, prompt, constraint) for constraint in order}
+                (free, sampled), (enforced, tokens) = (times[constraint] for constraint in kept)
+                if tokens == sampled and number > 1:
+                    ratios.append(enforced / free - 1)
+            low, middle, high = (percentile(ratios, share) for share in (0.25, 0.5, 0.75))
+            spread = f"{middle:+.1%} (half of {len(ratios)} pairs: {low:+.1%} to {high:+.1%})"
+            yield f"decode of tiny, slower by{name}", spread, "≤ 3 %"
+        asyncio.run(engine.aclose())
 
     def _turn_time(
         self, engine: Engine, prompt: list[int], constraint: Constraint | None
     ) -> tuple[float, list[int]]:
-        """The time from the first token to the last, and the tokens."""
+        """The CPU time from the first token to the last, and the tokens."""
 
         async def generate() -> tuple[float, list[int]]:
             tokens: list[int] = []
@@ -256,9 +268,9 @@ class Bench:
             async for token in engine.generate(
                 prompt, sampling, stop=STOP_TOKENS - {END}, constraint=constraint
             ):
-                start = start or time.perf_counter()
+                start = start or time.process_time()
                 tokens.append(token.token)
-            return time.perf_counter() - start, tokens
+            return time.process_time() - start, tokens
 
         if constraint is not None:
             constraint.automaton()

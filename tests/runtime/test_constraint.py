@@ -451,6 +451,24 @@ def test_a_large_grammar_gets_more_room(grammars: Grammars) -> None:
     assert len(Constraint(grammars, f"start: W\nW: {parts} & /.{{100,2000}}/").mask()) == grammars.table.words
 
 
+def test_a_mask_within_a_turn_gets_more_room(
+    grammars: Grammars, encoding: HarmonyEncoding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What outgrows the default limit of a single step, here by the ways to find a pattern, goes on."""
+
+    def walk() -> None:
+        constraint = Constraint(grammars, 'start: %json {"type": "string", "pattern": "(a|b).{40}(a|c)"}')
+        for token in encoding.encode('"aaabacabcabcbabcbabcabcabcabc abc abc abc'):
+            constraint.mask()
+            constraint.accept(token)
+
+    with monkeypatch.context() as usual:
+        usual.setattr("harmony.runtime.grammars._ROOM", 1)
+        with pytest.raises(ConstraintError, match="too many expressions"):
+            walk()
+    walk()
+
+
 def test_without_llguidance_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only who asks for a grammar needs it."""
     monkeypatch.setitem(sys.modules, "llguidance", None)
