@@ -21,7 +21,7 @@ from harmony.runtime.paged import Batch, PagedCache, Part
 from harmony.runtime.pages import pages_of
 from harmony.runtime.sampling import new_generator, sample
 
-BEFORE, STEPS = 32, 6  # tokens that are in the cache, unread, and steps whose medians are told
+BEFORE, STEPS = 32, 6  # tokens that were read before, and steps whose medians are told
 PARTS = {"multiply": "experts", "linear": "attention's matrices", "attention": "attention"}  # by kernel
 
 
@@ -42,14 +42,14 @@ def _medians(model: CpuTransformer, config: ModelConfig, rows: int) -> Mapping[s
     """Seconds in each part; the first step, which makes the list, does not count."""
     pages = rows * pages_of(BEFORE + STEPS + 2)
     cache = PagedCache(config, pages, pages, dtype=torch.bfloat16, device=model.device)
-    sequences = []
-    for _ in range(rows):
-        prompt = torch.randint(0, config.vocab_size, (BEFORE,)).tolist()
-        sequence = cache.open(prompt)
-        assert sequence is not None
-        assert sequence.extend(BEFORE)
+    prompts = [torch.randint(0, config.vocab_size, (BEFORE,)).tolist() for _ in range(rows)]
+    opened = [cache.open(prompt) for prompt in prompts]
+    sequences = [sequence for sequence in opened if sequence is not None]
+    assert all(sequence.extend(BEFORE) for sequence in sequences)
+    read = [Part(sequence, prompt, 1) for sequence, prompt in zip(sequences, prompts, strict=True)]
+    model(torch.tensor(prompts).flatten(), Batch(cache, read))
+    for sequence, prompt in zip(sequences, prompts, strict=True):
         sequence.advance(prompt)
-        sequences.append(sequence)
     times: defaultdict[str, list[float]] = defaultdict(list)
     for number in range(STEPS + 1):
         tokens = torch.randint(0, config.vocab_size, (rows,))
@@ -82,6 +82,8 @@ def _step(model: CpuTransformer, tokens: torch.Tensor, batch: Batch) -> Mapping[
         lap(PARTS.get(name_of(one.kernels[0]), "the rest of the layers"))
     logits = unembed(step.program.result, model.norm, model.unembedding, eps=model.config.rms_norm_eps)
     lap("unembedding")
+    assert logits.isfinite().all()  # else all choices are the same expert
+    lap("sampling")
     for row in logits:
         sample(row, SamplingParams(), new_generator(0))
     lap("sampling")
