@@ -28,6 +28,7 @@ from harmony.runtime.token_table import Mask, packed
 if TYPE_CHECKING:
     from harmony.runtime.closing.automaton import Automaton
     from harmony.runtime.closing.parted import PartedAutomaton
+    from harmony.runtime.closing.symbols import Costs
     from harmony.runtime.parts import Parts
 
 EVERYTHING = -1
@@ -77,6 +78,7 @@ class Constraint:
     ) -> None:
         self.table = grammars.table
         self.stated = stated
+        self._text = text
         self._grammars = grammars
         self.tokens: list[int] = []
         self._watches = [] if watch is None else [watch]
@@ -200,6 +202,10 @@ class Constraint:
     def automaton(self) -> Automaton | PartedAutomaton:
         """A reader of texts of the grammar, which knows the shortest ends of each."""
         return self._compiled.result().automaton()
+
+    def costs(self) -> Costs:
+        """The symbols of the grammar, with what the shortest text of each costs."""
+        return self._grammars.costs(self._text)
 
     def draft_masks(self, draft: Sequence[int]) -> Mask:
         """The masks before each token of a draft and after the last, int32 [len(draft) + 1, words].

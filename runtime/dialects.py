@@ -7,15 +7,23 @@ model's own end tokens, and the caller ends the stream at a stop token or at the
 server speaks as vLLM does.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from harmony.errors import EngineError
 from harmony.runtime.generation import GeneratedToken, SamplingParams, TokenLogprob
 
 if TYPE_CHECKING:
     from harmony.runtime.constraint import Constraint
+
+_BUILD: Final = re.compile(r"b([1-9]\d*)\b")  # b0 is none that is known
+_KNOWS_TOKENS: Final = 7700
+"""The build of llama.cpp, of January 2026, before which no grammar is sent; #17816 taught them tokens."""
+
+_ENDS: Final = ("<|return|>", "<|call|>", "<|endoftext|>")
+"""Where llama.cpp ends a generation of this vocabulary; see `special_eog_ids` in src/llama-vocab.cpp."""
 
 Json = Mapping[str, Any]
 Ask = Callable[[str, Json], Awaitable[Json]]
@@ -206,10 +214,11 @@ class Sglang:
 
 @dataclass(frozen=True, slots=True)
 class LlamaCpp:
-    """llama.cpp's own /completion."""
+    """llama.cpp's own /completion, which `takes_grammars` that name tokens if it is not too old."""
 
     name: str
     context_length: int | None
+    takes_grammars: bool = True
     path: str = "/completion"
     ends_at_stop: bool = True
 
@@ -217,7 +226,9 @@ class LlamaCpp:
     def of(cls, props: Json) -> "LlamaCpp":
         """The model that /props describes; `n_ctx` is the context of one slot."""
         name = str(props.get("model_alias") or props.get("model_path") or "llama.cpp")
-        return cls(name.rpartition("/")[2], props["default_generation_settings"].get("n_ctx"))
+        build = _BUILD.match(str(props.get("build_info")))
+        is_new = build is None or int(build[1]) >= _KNOWS_TOKENS
+        return cls(name.rpartition("/")[2], props["default_generation_settings"].get("n_ctx"), is_new)
 
     def body(
         self,
@@ -228,6 +239,12 @@ class LlamaCpp:
         bias: Mapping[int, float],
         constraint: "Constraint | None" = None,
     ) -> Json:
+        told: Json = {}
+        if self.takes_grammars and constraint is not None:
+            from harmony.runtime.gbnf import gbnf
+
+            special = constraint.table.special
+            told = {"grammar": gbnf(constraint, [special[name] for name in _ENDS if name in special])}
         return {
             "prompt": list(prompt),
             "n_predict": limit,
@@ -244,6 +261,7 @@ class LlamaCpp:
             "timings_per_token": True,
             "return_tokens": True,
             "stream": True,
+            **{name: value for name, value in told.items() if value is not None},
         }
 
     async def tokens(self, event: Json, received: int, ask: Ask) -> list[GeneratedToken]:

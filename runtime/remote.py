@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -124,7 +125,8 @@ class RemoteEngine:
             seed = None if sampling.seed is None else sampling.seed + len(written)
             asked = replace(sampling, max_tokens=whole or limit - len(written), seed=seed)
             count = asked.max_tokens or 1
-            body = self._dialect.body([*prompt, *written], asked, stop, count, bias, constraint)
+            asking = partial(self._dialect.body, [*prompt, *written], asked, stop, count, bias, constraint)
+            body = asking() if constraint is None else await asyncio.to_thread(asking)
             request = self._request({**body, "stream": not whole}, asked, stop)
             try:
                 async with aclosing(request):

@@ -26,6 +26,9 @@ _DIGIT: Final = ((48, 57),)
 _WORD: Final = ((48, 57), (65, 90), (95, 95), (97, 122))
 _SPACE: Final = ((9, 13), (32, 32))
 _CLASSES: Final[dict[str, tuple[Range, ...]]] = {"d": _DIGIT, "w": _WORD, "s": _SPACE}
+"""Their ASCII; what else they hold is told differently, so that all else is in each and in its opposite."""
+
+_OTHERS: Final[tuple[Range, ...]] = ((128, LAST),)
 _CONTROLS: Final = {"n": 10, "r": 13, "t": 9, "f": 12, "v": 11, "a": 7, "0": 0}
 _CODE: Final = re.compile(r"x\{([0-9a-fA-F]+)\}|u\{([0-9a-fA-F]+)\}|x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})")
 _TIMES: Final = re.compile(r"\{(\d+)(,?)(\d*)\}")
@@ -140,14 +143,15 @@ class _Parser:
         while not self._takes("]"):
             if self.rest.startswith(("[", "&&", "--", "~~")):
                 raise _UnreadError(self.rest)
-            (low, high), *more = self._character()
+            (low, high), *more = self._character(negated=negated)
             if not more and low == high and self.rest.startswith("-") and self.rest[1:2] != "]":
                 self.rest = self.rest[1:]
                 ((_, high),) = self._character()
             ranges += [(low, high), *more]
         return others(chars(*ranges)) if negated else chars(*ranges)
 
-    def _character(self) -> tuple[Range, ...]:
+    def _character(self, *, negated: bool = False) -> tuple[Range, ...]:
+        """One character or a named class, of which no more than its ASCII if it is to be `negated`."""
         first, self.rest = self.rest[0], self.rest[1:]
         if first != "\\":
             return ((ord(first), ord(first)),)
@@ -160,7 +164,11 @@ class _Parser:
             raise _UnreadError(f"\\{letter}")
         if letter.lower() in _CLASSES:
             named = _CLASSES[letter.lower()]
-            return named if letter.islower() else others(chars(*named)).ranges
+            if letter.isupper():
+                named = tuple(
+                    (low, min(high, 127)) for low, high in others(chars(*named)).ranges if low < 128
+                )
+            return named if negated else (*named, *_OTHERS)
         point = _CONTROLS.get(letter, ord(letter))
         return ((point, point),)
 

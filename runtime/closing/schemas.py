@@ -6,13 +6,13 @@ The symbols take more than the schema where a keyword is left out (bounds of num
 
 import json
 from collections.abc import Iterator, Mapping
-from functools import cache, reduce
+from functools import reduce
 from itertools import chain
 from typing import Any, Final
 from urllib.parse import unquote
 
 from harmony.runtime.closing.numbers import number
-from harmony.runtime.closing.regexes import found_in
+from harmony.runtime.closing.regexes import found_in, whole_match
 from harmony.runtime.closing.strings import in_quotes, string, string_besides
 from harmony.runtime.closing.symbols import (
     NOTHING,
@@ -31,7 +31,7 @@ Schema = Mapping[str, Any] | bool
 
 _JSON: Final = json.JSONEncoder(ensure_ascii=False)
 _TYPES: Final = ("null", "boolean", "integer", "number", "string", "array", "object")
-_SPACE: Final = Repeat(chars((32, 32), (9, 10), (13, 13)))
+_ANY_SPACE: Final = Repeat(chars((32, 32), (9, 10), (13, 13)))
 _NULL: Final = Text("null")
 _BOOLEAN: Final = Choice((Text("true"), Text("false")))
 _ANNOTATIONS: Final = frozenset(("title", "description", "default", "examples", "$comment", "x-guidance"))
@@ -50,6 +50,8 @@ class _Reader:
 
     def __init__(self, document: Schema) -> None:
         self._document = document
+        self._space = _space(document)
+        self._marks: dict[str, Symbol] = {}
         self._rules: dict[str, Rule] = {}
         self._anything: Symbol | None = None
 
@@ -117,24 +119,24 @@ class _Reader:
         return Unknown(f"type {name!r}")
 
     def _literals(self, values: list[Any]) -> Symbol:
-        return Choice(tuple(_literal(value) for value in values))
+        return Choice(tuple(self._literal(value) for value in values))
 
     def _array(self, schema: Mapping[str, Any]) -> Symbol:
         first = [self.symbol(part) for part in schema.get("prefixItems", ())]
         least, most = schema.get("minItems", 0), schema.get("maxItems")
         rest = self.anything() if schema.get("items", {}) == {} else self.symbol(schema["items"])
         more = Repeat(
-            Sequence((_mark(","), rest)),
+            Sequence((self._mark(","), rest)),
             max(0, least - max(1, len(first))),
             None if most is None else max(0, most - max(1, len(first))),
         )
         tail: Symbol = more
         for position in range(len(first) - 1, 0, -1):
-            tail = Sequence((_mark(","), first[position], tail))
+            tail = Sequence((self._mark(","), first[position], tail))
             tail = tail if position < least else Choice((NOTHING, tail))
         filled = Sequence((first[0] if first else rest, tail))
         inside = filled if least else NOTHING if most == 0 else Choice((NOTHING, filled))
-        return Sequence((Text("["), _SPACE, inside, _SPACE, Text("]")))
+        return Sequence((Text("["), self._space, inside, self._space, Text("]")))
 
     def _object(self, schema: Mapping[str, Any]) -> Symbol:
         properties: dict[str, Schema] = dict(schema.get("properties", {}))
@@ -146,58 +148,65 @@ class _Reader:
         if others_allowed is not False:
             keys.insert(0, (string_besides(properties), others_allowed))
         least = schema.get("minProperties", 0)
-        free = Choice(tuple(_member(key, self.symbol(value)) for key, value in keys if value is not False))
+        free = Choice(
+            tuple(self._member(key, self.symbol(value)) for key, value in keys if value is not False)
+        )
         names = list(properties)
-        members = [_member(_key(name), self.symbol(properties[name])) for name in names]
+        members = [self._member(_key(name), self.symbol(properties[name])) for name in names]
         # Two symbols for each place among the properties: before any member was written, and after.
         unwritten = max(0, least - len(required))
-        later: Symbol = Repeat(Sequence((_mark(","), free)))
+        later: Symbol = Repeat(Sequence((self._mark(","), free)))
         first: Symbol = Choice(
             (
                 *([] if least else [NOTHING]),
-                Sequence((free, Repeat(Sequence((_mark(","), free)), max(0, unwritten - 1)))),
+                Sequence((free, Repeat(Sequence((self._mark(","), free)), max(0, unwritten - 1)))),
             )
         )
         for name, member in zip(reversed(names), reversed(members), strict=True):
-            with_first, with_later = Sequence((member, later)), Sequence((_mark(","), member, later))
+            with_first, with_later = Sequence((member, later)), Sequence((self._mark(","), member, later))
             optional = name not in required
             first = Choice((first, with_first)) if optional else with_first
             later = Choice((later, with_later)) if optional else with_later
-        return Sequence((Text("{"), _SPACE, first, _SPACE, Text("}")))
+        return Sequence((Text("{"), self._space, first, self._space, Text("}")))
+
+    def _member(self, key: Symbol, value: Symbol) -> Symbol:
+        return Sequence((key, self._mark(":"), value))
+
+    def _mark(self, mark: str) -> Symbol:
+        if mark not in self._marks:
+            self._marks[mark] = Sequence((self._space, Text(mark), self._space))
+        return self._marks[mark]
+
+    def _literal(self, value: object) -> Symbol:
+        if isinstance(value, dict | list):
+            return Example(self._loose(value), json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+        return Text(_JSON.encode(value))
+
+    def _loose(self, value: Any) -> Symbol:
+        """A constant with white space where JSON has it."""
+        if isinstance(value, dict):
+            members = (self._member(_key(key), self._loose(part)) for key, part in value.items())
+            return self._listed("{", members, "}")
+        if isinstance(value, list):
+            return self._listed("[", map(self._loose, value), "]")
+        return self._literal(value)
+
+    def _listed(self, opening: str, parts: Iterator[Symbol], closing: str) -> Symbol:
+        separated = list(chain.from_iterable((self._mark(","), part) for part in parts))[1:]
+        return Sequence((Text(opening), self._space, *separated, self._space, Text(closing)))
 
 
-def _member(key: Symbol, value: Symbol) -> Symbol:
-    return Sequence((key, _mark(":"), value))
-
-
-@cache
-def _mark(mark: str) -> Symbol:
-    return Sequence((_SPACE, Text(mark), _SPACE))
+def _space(document: Schema) -> Symbol:
+    """The white space that the compiler is told to allow between the parts of JSON."""
+    told = {} if isinstance(document, bool) else document.get("x-guidance") or {}
+    if told.get("whitespace_flexible") is False:
+        return NOTHING
+    pattern = told.get("whitespace_pattern")
+    return _ANY_SPACE if pattern is None else Choice((NOTHING, whole_match(f"^(?:{pattern})$")))
 
 
 def _key(name: str) -> Symbol:
-    return _literal(name)
-
-
-def _literal(value: object) -> Symbol:
-    if isinstance(value, dict | list):
-        return Example(_loose(value), json.dumps(value, ensure_ascii=False, separators=(",", ":")))
-    return Text(_JSON.encode(value))
-
-
-def _loose(value: Any) -> Symbol:
-    """A constant with white space where JSON has it."""
-    if isinstance(value, dict):
-        members: Iterator[Symbol] = (_member(_key(key), _loose(part)) for key, part in value.items())
-        return _listed("{", members, "}")
-    if isinstance(value, list):
-        return _listed("[", map(_loose, value), "]")
-    return _literal(value)
-
-
-def _listed(opening: str, parts: Iterator[Symbol], closing: str) -> Symbol:
-    separated = list(chain.from_iterable((_mark(","), part) for part in parts))[1:]
-    return Sequence((Text(opening), _SPACE, *separated, _SPACE, Text(closing)))
+    return Text(_JSON.encode(name))
 
 
 def _without(schema: Mapping[str, Any], key: str) -> Schema:

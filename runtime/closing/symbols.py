@@ -147,7 +147,7 @@ class Costs:
     AVOIDED = 1e6
 
     def __post_init__(self) -> None:
-        symbols = list(_innermost_first(self.root))
+        symbols = list(innermost_first(self.root))
         self.cost.update(dict.fromkeys(symbols, inf))
         changed = True
         is_recursive = any(isinstance(symbol, Rule) for symbol in symbols)
@@ -221,7 +221,7 @@ def joined(pieces: Iterable[Piece]) -> Iterator[Piece]:
         yield text
 
 
-def _innermost_first(root: Symbol) -> Iterator[Symbol]:
+def innermost_first(root: Symbol) -> Iterator[Symbol]:
     """The symbols that a symbol is made of, each after its own parts unless it is part of itself."""
     seen, open_ones = {root}, [(root, iter(children(root)))]
     while open_ones:

@@ -31,6 +31,7 @@ from harmony.runtime.constraint import Constraint
 from harmony.runtime.engine import Engine
 from harmony.runtime.generation import GeneratedToken, SamplingParams
 from harmony.runtime.models import TINY
+from harmony.runtime.remote import RemoteEngine
 from harmony.tools.functions import function
 
 
@@ -71,7 +72,7 @@ PROMPTS = ("Hello", "What is 12 + 30?", "I ordered 12 apples for 3.5.", "Turn on
 class Recorder:
     """The engine, with the tokens of each turn that it generated."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine | RemoteEngine) -> None:
         self.name, self.vocab_size = engine.name, engine.vocab_size
         self.context_length, self.default_sampling = engine.context_length, engine.default_sampling
         self.turns: list[list[GeneratedToken]] = []
@@ -94,7 +95,7 @@ class Recorder:
         pass
 
 
-def run(engine: Engine, seed: int, counts: Counter[str]) -> list[str]:
+def run(engine: Engine | RemoteEngine, seed: int, counts: Counter[str]) -> list[str]:
     """One run; what is wrong with it."""
     random = Random(seed)
     kind, choice = random.choice(TYPES), random.choice(CHOICES)

@@ -1,25 +1,33 @@
 """RemoteEngine on a real server of llama.cpp, with the bundled model."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from dataclasses import replace
+from random import Random
+from typing import Any
 
 import httpx
 import pytest
+from gbnf_reader import Gbnf
 from gguf_file import convert
 from llama_server import llama_server
 from pydantic import BaseModel
 
-from harmony import Message, Role, SystemContent, Transcript, load_encoding
-from harmony.agent import Agent
+from harmony import Message, Role, SystemContent, ToolDescription, Transcript, TurnGrammar, load_encoding
+from harmony.agent import Agent, Limits
+from harmony.agent.grammars import turn_constraint
 from harmony.errors import ContextLengthError, EngineError
 from harmony.runtime.engine import Engine
+from harmony.runtime.gbnf import gbnf
 from harmony.runtime.generation import GeneratedToken, SamplingParams, TokenEngine
 from harmony.runtime.models import TINY
 from harmony.runtime.remote import RemoteEngine
+from harmony.runtime.token_table import unpacked
 from harmony.tools.functions import function
 
 ENCODING = load_encoding()
 STOP = ENCODING.stop_tokens_for_assistant_actions()
+ENDS = frozenset((199_999, 200_002, 200_012))
 KEY, CONTEXT = "secret", 1024
 GREEDY = SamplingParams(temperature=0, max_tokens=120, logprobs=2)
 
@@ -192,6 +200,86 @@ class Order(BaseModel):
 
 
 def test_a_typed_answer(remote: RemoteEngine) -> None:
-    """A schema is kept, by reading along and logit_bias."""
+    """A schema is kept, by reading along, logit_bias and a grammar of the server's own."""
     agent = Agent(remote, sampling=SamplingParams(temperature=1, seed=3))
     assert isinstance(agent.run_sync("I ordered 12 apples for 3.5.", output_type=Order).output, Order)
+
+
+class Counted(RemoteEngine):
+    """A remote engine that counts its requests, and those that tell of a grammar."""
+
+    requests, grammars = 0, 0
+
+    def _request(self, body: Mapping[str, Any], *others: Any) -> AsyncGenerator[GeneratedToken]:
+        self.requests += 1
+        self.grammars += "grammar" in body
+        return super()._request(body, *others)
+
+
+def turns(engine: RemoteEngine, seeds: range) -> None:
+    """Some turns at temperature 2, each of which must be whole."""
+    limits = Limits(tokens=60, turns=1)
+    for seed in seeds:
+        sampling = SamplingParams(temperature=2, seed=seed)
+        agent = Agent(engine, tools=[get_weather], sampling=sampling, limits=limits)
+        result = agent.run_sync("Hello!", tool_choice="get_weather")
+        assert any(message.recipient == "functions.get_weather" for message in result.messages)
+
+
+def test_a_turn_takes_few_requests(url: str) -> None:
+    """The server is told what may come, from wherever a turn has come to."""
+    told, untold = Counted(url, api_key=KEY), Counted(url, api_key=KEY)
+    untold._dialect = replace(untold._dialect, takes_grammars=False)  # type: ignore[type-var]
+    turns(told, range(4))
+    turns(untold, range(4))
+    assert told.grammars > 0
+    assert untold.grammars == 0
+    assert 3 * told.requests < untold.requests
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"city": {"type": "string", "maxLength": 12}, "days": {"type": "integer", "maximum": 9}},
+    "required": ["city"],
+}
+WRITTEN = (
+    "",
+    "<|channel|>",
+    "<|channel|>analysis<|message|>Hm, ",
+    "<|channel|>commentary to=functions.f",
+    '<|channel|>commentary to=functions.f<|message|>{"city": "Ro',
+    '<|channel|>commentary to=functions.f<|message|>{"city":"Rome","days":1',
+    '<|channel|>commentary to=functions.f<|message|>{"city":"Rome"}',
+    "<|channel|>final<|message|>Hi",
+)
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_a_grammar_is_read_as_it_is_meant(url: str, written: str) -> None:
+    """Of tokens that are to come at any rate, it lets come those that it should, of whatever bytes."""
+    random, grammar = Random(len(written)), TurnGrammar.of([ToolDescription.new("f", "", SCHEMA)])
+    constraint = turn_constraint(grammar, 201_088)
+    constraint.accept(*ENCODING.encode(written, allowed_special="all"))
+    text = gbnf(constraint, ENDS)
+    assert text is not None
+    legal = unpacked(constraint.mask()).tolist()
+    cut = [token for token in legal if "\ufffd" in ENCODING.decode([token])]
+    tokens = [*random.sample(legal, min(12, len(legal))), *random.sample(cut, min(6, len(cut)))]
+    tokens += [*random.sample(range(199_998), 6), *range(199_998, 200_013)]
+    body: dict[str, Any] = {"prompt": prompt("Hello!"), "n_predict": 1, "temperature": 0, "grammar": text}
+    with httpx.Client(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60) as client:
+        for token in tokens:
+            asked = body | {"logit_bias": [[token, 1000.0]], "return_tokens": True}
+            (came,) = client.post("/completion", json=asked).raise_for_status().json()["tokens"]
+            assert (came == token) == Gbnf(text, ENCODING.token_bytes, ENDS).accepts(token), token
+            assert came == token or token not in legal or ENCODING.token_bytes[token][0] == 0
+
+
+@pytest.mark.parametrize("bad", ["root ::= nothing", "root ::= (", "start: x", "root ::= <|none|>"])
+def test_a_grammar_that_is_refused(url: str, monkeypatch: pytest.MonkeyPatch, bad: str) -> None:
+    """The server lives on, and is asked without it."""
+    monkeypatch.setattr("harmony.runtime.gbnf.gbnf", lambda *_: bad)
+    engine = Counted(url, api_key=KEY)
+    agent = Agent(engine, sampling=SamplingParams(temperature=1, seed=3))
+    assert isinstance(agent.run_sync("I ordered 12 apples for 3.5.", output_type=Order).output, Order)
+    assert engine.requests > engine.grammars > 0

@@ -138,6 +138,16 @@ def test_a_turn_goes_on(tiny: str) -> None:
     assert tokens[-1].finish_reason is not None
 
 
+def test_an_end_that_was_brought_about(tiny: str) -> None:
+    """It is one at the limit, for who reads the answer."""
+    turn = turn_constraint(GRAMMARS["an answer"], SIZE).stated
+    body = {"model": "tiny", "prompt": PROMPT, "max_tokens": 20, "temperature": 2, "seed": 1, "turn": turn}
+    answer = httpx.post(f"{tiny}/v1/completions", json=body, timeout=60, trust_env=False).json()
+    (choice,) = answer["choices"]
+    assert (choice["finish_reason"], choice["stop_reason"], choice["closed"]) == ("length", None, True)
+    assert choice["text"].endswith("}<|return|>")
+
+
 @given(st.integers(0, 2**32), st.sampled_from([*ReasoningEffort, None]), st.booleans())
 def test_what_is_stated_is_read(seed: int, reasoning: ReasoningEffort | None, preambles: bool) -> None:
     """The server makes the same grammar of it."""
