@@ -195,6 +195,8 @@ class _Reading:
             return []
         if self._open is not None:
             return self._grown(self._open, parser.last_content_delta)
+        if not parser.last_content_delta:  # it opens with its first word, in one write
+            return []
         header = Message(
             author=Author(role=parser.current_role or Role.ASSISTANT),
             channel=parser.current_channel,
