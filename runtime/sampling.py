@@ -6,6 +6,7 @@ from torch import Tensor
 from harmony.runtime.generation import SamplingParams, TokenLogprob
 
 NEVER = float("-inf")
+_BLOCK = 1024  # tokens
 
 
 def new_generator(seed: int | None) -> torch.Generator:
@@ -22,14 +23,14 @@ def sample(logits: Tensor, params: SamplingParams, generator: torch.Generator) -
     """Draw a token id: temperature first, then top-k, top-p and min-p, each on what is left."""
     if params.temperature == 0:
         return argmax(logits)
-    logits = (logits - logits.max()) / params.temperature
+    logits = (logits - logits.max()).div_(params.temperature)
     if params.top_k:
         logits = keep_top_k(logits, params.top_k)
     if params.top_p < 1:
         logits = keep_top_p(logits, params.top_p)
     if params.min_p > 0:
         logits = keep_min_p(logits, params.min_p)
-    return _draw(logits.softmax(-1), generator)
+    return _draw(logits.exp_(), generator)
 
 
 def argmax(logits: Tensor) -> int:
@@ -67,8 +68,25 @@ def logprobs(logits: Tensor, token: int, count: int) -> tuple[float, tuple[Token
     return float(scores[token]), tuple(TokenLogprob(candidate, score) for candidate, score in pairs)
 
 
-def _draw(probabilities: Tensor, generator: torch.Generator) -> int:
-    """Invert the cumulative distribution at one uniform number: far cheaper than one for each token."""
-    total = probabilities.cumsum(-1, dtype=torch.float64)
-    point = torch.rand((), dtype=torch.float64, generator=generator).to(total.device) * total[-1]
-    return int(torch.searchsorted(total, point, right=True))
+def _draw(weights: Tensor, generator: torch.Generator) -> int:
+    """Invert the cumulative distribution at one uniform number: far cheaper than one for each token.
+
+    Only of the block that the number falls into are all weights added up one by one.
+    """
+    ends = _block_sums(weights).cumsum(-1)
+    point = torch.rand((), dtype=torch.float64, generator=generator).to(ends.device) * ends[-1]
+    block = min(int(torch.searchsorted(ends, point, right=True)), len(ends) - 1)
+    within = weights[block * _BLOCK : (block + 1) * _BLOCK].cumsum(-1, dtype=torch.float64)
+    rest = point - ends[block - 1] if block else point
+    place = int(torch.searchsorted(within, rest, right=True))
+    if place == len(within):  # by rounding: the last one that is likely at all
+        place = int(torch.searchsorted(within, within[-1]))
+    return block * _BLOCK + place
+
+
+def _block_sums(values: Tensor) -> Tensor:
+    """The sums float64 of each `_BLOCK` values, the last of those that are left."""
+    whole = len(values) // _BLOCK * _BLOCK
+    blocks = values[:whole].view(whole // _BLOCK, _BLOCK).sum(-1, dtype=torch.float64)
+    left = values[whole:].sum(dtype=torch.float64)
+    return torch.cat((blocks, left[None])) if whole < len(values) else blocks

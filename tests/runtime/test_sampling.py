@@ -100,6 +100,23 @@ def test_frequencies_follow_the_distribution() -> None:
         assert abs(draws.count(token) - 10_000 * p) <= 4 * math.sqrt(10_000 * p * (1 - p))
 
 
+@pytest.mark.parametrize("size", [1, 1023, 1024, 1025, 5000])
+def test_a_draw_inverts_the_whole_distribution(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At numbers of any size, also at the ends of blocks, and never to a token that cannot come."""
+    generator = new_generator(2)
+    for number in (0.0, 1 - 2**-53, *torch.rand(200, dtype=torch.float64, generator=generator).tolist()):
+        logits = torch.randn(size, generator=generator)
+        logits[torch.rand(size, generator=generator) < 0.5] = -math.inf
+        logits[int(torch.randint(size, (), generator=generator))] = 1
+        monkeypatch.setattr(torch, "rand", lambda *_, n=number, **__: torch.tensor(n, dtype=torch.float64))
+        token = sample(logits, SamplingParams(), generator)
+        monkeypatch.undo()
+        upto = logits.double().softmax(-1).cumsum(-1)
+        assert logits[token].isfinite()
+        assert float(upto[token]) >= number - 1e-6
+        assert token == 0 or float(upto[token - 1]) <= number + 1e-6
+
+
 def test_temperature_comes_first() -> None:
     """A high temperature flattens what top-p sees, so that more tokens stay."""
     logits = torch.tensor([4.0, 3.0, 2.0, 1.0])
