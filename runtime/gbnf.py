@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from harmony.runtime.closing.automaton import Stack
     from harmony.runtime.constraint import Constraint
 
-_MOST: Final = 256  # repetitions that are counted; llama.cpp refuses 2,000
+_MOST: Final = 256  # repetitions that are counted, of which llama.cpp refuses 2,000, and texts to choose from
 _TEXT: Final = r"[\x01-\U0010FFFF]*"
 _MARKS: Final = "=.,:;/_-{}()<>|"
 _NOT_ASCII: Final = r"[\x80-\U0010FFFF]"
@@ -48,8 +48,8 @@ class InexpressibleError(Exception):
 def gbnf(constraint: "Constraint", ends: Collection[int]) -> str | None:
     """The grammar of what may follow the tokens of a constraint; the model ends at the tokens `ends`.
 
-    None where there is none: within a character, where the constraint's own grammar could not be read, or
-    where llama.cpp cannot say it.
+    None where there is none: within a character, where the constraint's own grammar could not be read or is
+    nested too deep, as that of hundreds of optional properties, or where llama.cpp cannot say it.
     """
     known = frozenset(ends)
     try:
@@ -58,7 +58,7 @@ def gbnf(constraint: "Constraint", ends: Collection[int]) -> str | None:
             if constraint.tokens
             else _whole(constraint.costs().root, known)
         )
-    except (InexpressibleError, UnicodeDecodeError):
+    except (InexpressibleError, UnicodeDecodeError, RecursionError):
         return None
 
 
@@ -117,6 +117,8 @@ class _Writer:
         while isinstance(symbol, Example | Rule):
             (symbol,) = children(symbol)
         options = symbol.options if isinstance(symbol, Choice) else (symbol,)
+        if len(options) > _MOST and all(isinstance(option, Text) for option in options):
+            return _TEXT  # llama.cpp would try each of them with each token of the vocabulary
         written = [self._items([option], last=last) for option in options if option in self._alive]
         return " | ".join(dict.fromkeys(items or '""' for items in written))
 

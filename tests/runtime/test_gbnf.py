@@ -168,6 +168,23 @@ def test_where_there_is_none(byte_grammars: Grammars, grammar: str, said: bytes)
     assert gbnf(constraint, [256]) is None
 
 
+def test_hundreds_of_optional_properties() -> None:
+    """They are nested too deep to be written, which is no error."""
+    properties = {f"p{number}": {"type": "string"} for number in range(400)}
+    schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    grammar = TurnGrammar.of(response=JsonSchema(schema), channels=("final",))
+    assert gbnf(turn_constraint(grammar, SIZE), ENDS) is None
+
+
+def test_hundreds_of_choices() -> None:
+    """They are any text to the server, which would take seconds for them."""
+    words = tuple(f"word {number}" for number in range(300))
+    text = gbnf(turn_constraint(TurnGrammar.of(response=Choices(words)), SIZE), ENDS)
+    assert text is not None
+    assert "word" not in text
+    assert all(map(read(text).accepts, tokens("<|channel|>final<|message|>word 299<|return|>")))
+
+
 def test_what_is_alike_is_written_once() -> None:
     """A grammar of many tools is little longer than one of few."""
     properties = {f"p{n}": {"type": "string", "maxLength": 9} for n in range(8)}
