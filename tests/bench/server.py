@@ -222,7 +222,7 @@ async def both(server: Server, streams: int, *, served_first: bool) -> tuple[Cos
 
 async def measure(streams: int, rounds: int) -> dict[str, list[float]]:
     server = Server()
-    figures = await first_tokens(server, 200)
+    figures = await first_tokens(server, 20 * rounds)
     await both(server, min(streams, 2), served_first=False)
     every = []
     for number in range(1, rounds + 1):
