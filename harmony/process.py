@@ -36,7 +36,7 @@ def exit_status(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
+    except _UnreadError:
         return UNREAD
 
 
@@ -57,6 +57,10 @@ def as_process(main: Callable[[], int]) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
+class _UnreadError(BrokenPipeError):
+    """The reader of standard output has gone."""
+
+
 class _Output(FileIO):
     """Standard output, whose failures are told from those of other files."""
 
@@ -64,7 +68,7 @@ class _Output(FileIO):
         try:
             return super().write(data)
         except BrokenPipeError:
-            raise
+            raise _UnreadError from None
         except OSError as error:
             problem = f"standard output cannot be written ({error.strerror}); send it elsewhere"
             raise UsageError(problem) from None

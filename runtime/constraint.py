@@ -87,6 +87,7 @@ class Constraint:
         self._kept: tuple[tuple[int, Matcher], ...] = ()
         self._compiled = grammars.compiled(text) if parts is None else grammars.parted(text, parts)
         self._guards = grammars.guards if guarded else None
+        self.is_guarded = False  # whether a guard narrows the last mask
         self._interruption = interruption
         self._row = Row(self.table.words)
 
@@ -116,13 +117,16 @@ class Constraint:
             self._checked()
         if self._refused and not row.remove(packed(self._refused, self.table.words)):
             raise DeadEndError(f"nothing may follow the {len(self.tokens)} tokens; ask again")
-        if self._guards is not None:
-            self._guards.narrow(row, self.tokens)
+        self.is_guarded = self._guards is not None and self._guards.narrow(row, self.tokens)
         return row.mask
 
     def take(self, token: int) -> bool:
-        """Go on by a token of the mask, unless the watch objects; the next mask is then without it."""
-        if self._watches and not self.allowed([token]):
+        """Go on by a token of the mask, unless the watch objects; the next mask is then without it.
+
+        Raises ConstraintError for a token that is not of the mask.
+        """
+        follows = self._watches and token not in self._refused and self._checked().validate([token])
+        if follows and self._watches[-1].after(token) is None:
             self._refused.append(token)
             return False
         self.accept(token)
@@ -205,7 +209,7 @@ class Constraint:
 
     def costs(self) -> Costs:
         """The symbols of the grammar, with what the shortest text of each costs."""
-        return self._grammars.costs(self._text)
+        return self._grammars.automaton(self._text).costs
 
     def draft_masks(self, draft: Sequence[int]) -> Mask:
         """The masks before each token of a draft and after the last, int32 [len(draft) + 1, words].

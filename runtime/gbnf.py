@@ -180,7 +180,7 @@ class _Writer:
     def _enders(self, root: Symbol) -> Iterator[int]:
         """The special tokens that end texts in the middle of the grammar."""
         for symbol in innermost_first(root):
-            if isinstance(symbol, Sequence):
+            if isinstance(symbol, Sequence) and symbol in self._alive:
                 for text, end in zip(symbol.parts, symbol.parts[1:], strict=False):
                     if _is_anything(text) and isinstance(end, Special) and end.token not in self._ends:
                         yield end.token

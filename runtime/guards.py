@@ -25,17 +25,22 @@ class Guards:
         self._table = table
         self._ordinary = len(table.tokens)
 
-    def narrow(self, row: Row, tokens: Sequence[int]) -> None:
-        """Take from a mask, in place, what would run away after `tokens`."""
+    def narrow(self, row: Row, tokens: Sequence[int]) -> bool:
+        """Take from a mask, in place, what would run away after `tokens`; whether there was any.
+
+        Nothing is taken where it would leave nothing, so that a mask with less in it may come out wider.
+        """
         if len(tokens) < 2 or ((last := tokens[-1]) not in self._suspect and tokens[-2] != last):
-            return
+            return False
+        narrowed = False
         if len(tokens) >= MOST_REPEATS and last < self._ordinary:
             if len(set(tokens[-MOST_REPEATS:])) == 1:
-                row.remove(packed([last], self._table.words))
+                narrowed |= row.remove(packed([last], self._table.words))
             if self._blank.issuperset(tokens[-MOST_REPEATS:]):
-                row.remove(self._blank_mask)
+                narrowed |= row.remove(self._blank_mask)
         if last in self._digits and self._in_number(row.mask) and self._trailing_digits(tokens) > MOST_DIGITS:
-            row.remove(self._digit_mask)
+            narrowed |= row.remove(self._digit_mask)
+        return narrowed
 
     def _in_number(self, mask: Mask) -> bool:
         """Whether digits may come and letters may not: a number, rather than text or a string."""

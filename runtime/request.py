@@ -182,7 +182,7 @@ class Request:
         draw = self.draw()
         allowed = logits
         if draw.mask is not None:
-            overwrite = self._sampling.logprobs is None  # then they are only asked for under narrower masks
+            overwrite = self._sampling.logprobs is None and not (self._guide and self._guide.may_widen)
             allowed = mask_logits(logits, torch.as_tensor(draw.mask), overwrite=overwrite)
         if not self.draws_on_device:
             return sample(allowed, self._sampling, self._generator)

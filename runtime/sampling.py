@@ -6,6 +6,7 @@ from torch import Tensor
 from harmony.runtime.generation import SamplingParams, TokenLogprob
 
 NEVER = float("-inf")
+_SMALLEST, _LARGEST = 1e-30, 1e30  # of parameters, as float32 has them
 _BLOCK = 1024  # tokens
 
 
@@ -23,7 +24,7 @@ def sample(logits: Tensor, params: SamplingParams, generator: torch.Generator) -
     """Draw a token id: temperature first, then top-k, top-p and min-p, each on what is left."""
     if params.temperature == 0:
         return argmax(logits)
-    logits = (logits - logits.max()).div_(params.temperature)
+    logits = (logits - logits.max()).div_(min(max(params.temperature, _SMALLEST), _LARGEST))
     if params.top_k:
         logits = keep_top_k(logits, params.top_k)
     if params.top_p < 1:
@@ -50,7 +51,7 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     # All tokens below this sum to less than 1 - p, so none is needed; sorting the rest alone is fast.
     likely = torch.nonzero(probabilities >= (1 - p) / len(logits)).flatten()
     ranked, order = probabilities[likely].sort(descending=True)
-    kept = likely[order[ranked.cumsum(-1) - ranked < p]]
+    kept = likely[order[ranked.cumsum(-1) - ranked < max(p, _SMALLEST)]]
     return torch.full_like(logits, NEVER).index_copy_(-1, kept, logits[kept])
 
 

@@ -25,7 +25,7 @@ class Listening:
         self._open = ExitStack()
         try:
             self.sockets = self._bind(port)
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, ValueError) as error:
             raise UsageError(f"{host} port {port} cannot be used ({error}); choose another --port") from None
 
     def __enter__(self) -> Listening:

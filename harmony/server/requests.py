@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from jsonschema import Draft202012Validator, ValidationError
+from jsonschema import Draft202012Validator, ValidationError, validators
 
 from harmony import SystemContent, from_chat, from_responses
 from harmony.errors import ConversionError, RequestError
@@ -25,13 +25,18 @@ Json = dict[str, Any]
 _log = logging.getLogger("harmony.server")
 
 
+_types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+_Validator = validators.extend(Draft202012Validator, type_checker=_types)  # 1.0 is no integer here
+
+
 class RequestSchema:
     """A JSON schema of requests, with properties that stand for themselves."""
 
     def __init__(self, schema: Json) -> None:
-        self._whole = Draft202012Validator(schema)
+        assert schema.keys() <= {"type", "required", "properties"}, "only fields are checked one by one"
+        self._whole = _Validator(schema)
         self._required = frozenset(schema["required"])
-        self._fields = {name: Draft202012Validator(field) for name, field in schema["properties"].items()}
+        self._fields = {name: _Validator(field) for name, field in schema["properties"].items()}
 
     def error(self, body: Json) -> ValidationError | None:
         """What is wrong with a body, looked for in it as a whole only where a field does not fit."""

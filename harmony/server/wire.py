@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
@@ -40,7 +41,7 @@ async def read_json(request: Request, most_bytes: int) -> dict[str, Any]:
     except TimeoutError:
         raise RequestError(f"the body took longer than {_UPLOAD_SECONDS} s", status=408) from None
     try:
-        value = json.loads(body.decode(), parse_constant=_refuse_constant)
+        value = json.loads(body.decode(), parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise RequestError(f"the body is not JSON: {str(error).partition(chr(10))[0]}") from None
     if not isinstance(value, dict):
@@ -138,3 +139,10 @@ def _is_deep(value: object) -> bool:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number of JSON")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{digits} is too large a number")
+    return number

@@ -50,7 +50,7 @@ class Automaton:
 
     def __init__(self, costs: Costs) -> None:
         self.least = costs.least
-        self._costs = costs
+        self.costs = costs
         self._lock = Lock()
         self._stacks: dict[tuple[Symbol, int, Stack | None], Stack] = {}
         self._terminals: dict[Stack, State] = {}
@@ -82,12 +82,12 @@ class Automaton:
                     yield text[stack.done :]
                 case Sequence(parts):
                     for part in parts[stack.done :]:
-                        yield from self._costs.shortest(part)
+                        yield from self.costs.shortest(part)
                 case Repeat(part, least):
                     for _ in range(least - stack.done):
-                        yield from self._costs.shortest(part)
+                        yield from self.costs.shortest(part)
                 case symbol:
-                    yield from self._costs.shortest(symbol)
+                    yield from self.costs.shortest(symbol)
             stack = stack.below
 
     def _learnt(self, state: State, read: Piece) -> State:
@@ -166,7 +166,7 @@ class Automaton:
         return self._stacks[key]
 
     def _cost(self, symbol: Symbol, done: int) -> float:
-        cost = self._costs.cost
+        cost = self.costs.cost
         match symbol:
             case Text(text):
                 return len(text) - done

@@ -48,6 +48,11 @@ class Guide:
         """Whether the next sample will likely be taken, and nothing forced behind it."""
         return self._sampled >= _STEADY
 
+    @property
+    def may_widen(self) -> bool:
+        """Whether, if the next sample is refused, the mask after it may allow what the last one did not."""
+        return self._constraint.is_guarded
+
     def given(self) -> list[int]:
         """The tokens that are forced, which come without a sample, or the plan in their stead; often none."""
         forced = self._constraint.forced()[: self.left]

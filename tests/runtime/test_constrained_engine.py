@@ -3,7 +3,7 @@
 import asyncio
 import json
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Event
 from typing import Any
@@ -18,6 +18,7 @@ from harmony.runtime.engine import Engine
 from harmony.runtime.generation import ConstrainedEngine, GeneratedToken, SamplingParams, TokenEngine
 from harmony.runtime.grammars import Grammars
 from harmony.runtime.model import Transformer
+from harmony.runtime.models import load_engine
 from harmony.runtime.scheduler import Scheduler
 from harmony.runtime.token_table import TokenTable
 
@@ -32,6 +33,8 @@ BYTES = TokenTable(
 OBJECT = """start: %json {"type": "object", "properties": {"kind": {"enum": ["cat", "dog"]},
     "legs": {"type": "integer"}}, "required": ["kind", "legs"], "additionalProperties": false,
     "x-guidance": {"whitespace_flexible": false}} <|end|>"""
+
+NUMBER = 'start: /[0-9]+/ "," <|end|>'
 
 
 @pytest.fixture
@@ -353,3 +356,38 @@ def test_a_generation_is_cancelled_while_it_waits_for_its_grammar(
         return tokens
 
     assert len(asyncio.run(cancel())) == 2
+
+
+@dataclass(frozen=True)
+class _Long:
+    """Objects to the end of a number of less than 25 digits."""
+
+    tokens: Sequence[bytes]
+    digits: int = 0
+
+    def after(self, token: int) -> "_Long | None":
+        text = self.tokens[token] if token < len(self.tokens) else b""
+        if text == b",":
+            return self if self.digits >= 25 else None
+        return _Long(self.tokens, self.digits + len(text))
+
+
+@pytest.mark.parametrize("temperature", [0, 1])
+def test_a_guard_gives_way_to_a_watch(grammars: Grammars, temperature: float) -> None:
+    """Where the guard leaves only what the watch refuses, what the guard took away may come after all."""
+    constraint = Constraint(grammars, NUMBER, watch=_Long(grammars.table.tokens))
+    sampling = SamplingParams(temperature=temperature, seed=0, max_tokens=60)
+    *digits, comma, end = run(load_engine("tiny"), constraint, sampling, stop=(200_007,))
+    assert all(grammars.table.tokens[token.token].isdigit() for token in digits)
+    assert sum(len(grammars.table.tokens[token.token]) for token in digits) >= 25
+    assert (grammars.table.tokens[comma.token], end.finish_reason) == (b",", "stop")
+
+
+def test_a_token_out_of_the_mask_is_an_error(bytes_grammars: Grammars) -> None:
+    """With a watch too, which refuses only what the grammar allows, and each token once."""
+    constraint = Constraint(bytes_grammars, NUMBER, watch=_Long(BYTES.tokens))
+    constraint.accept(ord("1"))
+    assert not constraint.take(ord(","))
+    for token in (ord(","), ord("a")):
+        with pytest.raises(ConstraintError):
+            constraint.copy().take(token)

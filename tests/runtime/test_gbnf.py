@@ -207,3 +207,10 @@ def test_which_servers_get_one(build: str | None, takes: bool) -> None:
     constraint = turn_constraint(TurnGrammar.of(), SIZE)
     assert ("grammar" in server.body([1], SamplingParams(), (), 1, {}, constraint)) is takes
     assert "grammar" not in server.body([1], SamplingParams(), (), 1, {})
+
+
+def test_a_rule_that_leads_to_itself(grammars: Grammars) -> None:
+    """It is a dead end among others, which is left out."""
+    format = Lark('start: "ok" | a "b"\na: a\n')
+    constraint = turn_constraint(TurnGrammar.of((), (), response=format, channels=("final",)), SIZE)
+    assert "ok" in gbnf(constraint, ENDS)

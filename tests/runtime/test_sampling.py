@@ -117,6 +117,17 @@ def test_a_draw_inverts_the_whole_distribution(size: int, monkeypatch: pytest.Mo
         assert token == 0 or float(upto[token - 1]) <= number + 1e-6
 
 
+@pytest.mark.parametrize("parameters", [{"temperature": 1e-320}, {"top_p": 1e-320}, {"temperature": 1e308}])
+def test_the_smallest_and_the_largest_parameters(parameters: dict[str, float]) -> None:
+    """What is 0 or infinite in float32 chooses the most likely token, or any that is not ruled out."""
+    logits = torch.tensor([1.0, float("-inf"), 3.0, 2.0] * 400)
+    drawn = many(logits, SamplingParams(**parameters))
+    likeliest = set(range(2, 1600, 4))
+    assert drawn <= (
+        likeliest if min(parameters.values()) < 1 else likeliest | {*range(0, 1600, 4), *range(3, 1600, 4)}
+    )
+
+
 def test_temperature_comes_first() -> None:
     """A high temperature flattens what top-p sees, so that more tokens stay."""
     logits = torch.tensor([4.0, 3.0, 2.0, 1.0])

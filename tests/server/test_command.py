@@ -68,6 +68,7 @@ def test_it_serves_a_folder(tmp_path: Path) -> None:
         (["--port", "99999"], "choose another --port"),
         (["--port", "-1"], "choose another --port"),
         (["--host", "no-such-host.invalid"], "no-such-host.invalid"),
+        (["--host", "a" * 70], "cannot be used"),
         (["--queue", "0"], "from 1 on"),
         (["--context", "-5"], "from 1 on"),
         (["--tools", "brwser"], "did you mean browser?"),

@@ -138,6 +138,7 @@ def test_a_bias_leaves_only_what_it_allows() -> None:
         ({"prompt": [1] * 60}, "prompt", "60 tokens"),
         ({"model": "gpt-9"}, "model", "no model"),
         ({"top_p": 0}, "top_p", "top_p"),
+        ({"seed": 5.0}, "seed", "integer"),
         ({"logit_bias": {"5": 1}, "max_tokens": 1}, "logit_bias", "100"),
         ({"logit_bias": {"a]": 100}, "max_tokens": 1}, "logit_bias", "token ids"),
         ({"logit_bias": {"5": 100}}, "logit_bias", "max_tokens 1"),

@@ -79,6 +79,7 @@ def error_of(answer: httpx.Response) -> dict[str, Any]:
         (b"\xff\xfe", 400, "not JSON"),
         (b"[]", 400, "must be a JSON object"),
         (b'{"a": NaN}', 400, "NaN"),
+        (b'{"a": 1e999}', 400, "too large"),
         (b'{"a": ' + b"9" * 5000 + b"}", 400, "not JSON"),
         (DEEP.encode(), 400, "not JSON"),
         (b'{"a": ' + b"[" * 90 + b"]" * 90 + b"}", 400, "nested deeper"),
