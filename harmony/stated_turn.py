@@ -37,7 +37,7 @@ def stated_turn(
         "tool_choice": tool_choice,
         "response": None if response is None else _response(response),
         "channels": [*channels],
-        "reasoning": None if reasoning is None else reasoning.value.lower(),
+        "reasoning": None if reasoning is None else reasoning.lower(),
         "preambles": preambles,
     }
 

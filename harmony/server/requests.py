@@ -26,7 +26,7 @@ _log = logging.getLogger("harmony.server")
 
 
 _types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
-_Validator = validators.extend(Draft202012Validator, type_checker=_types)  # 1.0 is no integer here
+_Validator: Any = validators.extend(Draft202012Validator, type_checker=_types)  # type: ignore[no-untyped-call]
 
 
 class RequestSchema:
