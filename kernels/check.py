@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from harmony.errors import HarmonyError, UsageError
+from harmony.errors import UsageError
+from harmony.process import as_process, exit_status
 
 if TYPE_CHECKING:
     from harmony.kernels.triton.cases import Case, Sizes
 
-RIGHT, WRONG, FAILED, INTERRUPTED = 0, 1, 2, 130
+RIGHT, WRONG = 0, 1
 BATCHES: Final = (1, 4, 16, 64)
 STEPS = 32  # launches of a kernel in the graph that is timed
 
@@ -87,14 +88,7 @@ class Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check the kernels that the options choose; the result is the exit status."""
-    try:
-        return check(_parser().parse_args(arguments))
-    except HarmonyError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        print(file=sys.stderr)
-        return INTERRUPTED
+    return exit_status(lambda: check(_parser().parse_args(arguments)))
 
 
 def _parser() -> Parser:
@@ -291,4 +285,4 @@ def _shown(rows: Iterator[Row]) -> Iterator[Row]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(as_process(main))

@@ -82,6 +82,11 @@ class Enforcer:
         )
 
 
+def missing_packages() -> list[str]:
+    """What enforcing needs and is not installed."""
+    return [name for name in ("numpy", "llguidance") if find_spec(name) is None]
+
+
 def constrain(
     engine: TokenEngine, grammar: Callable[[], TurnGrammar], *, reasoning_tokens: int | None = None
 ) -> Constraint:
@@ -91,7 +96,7 @@ def constrain(
     """
     if not keeps_to_grammars(engine):
         raise GrammarError(f"{engine.name} keeps to no grammar; use another engine")
-    if missing := [name for name in ("numpy", "llguidance") if find_spec(name) is None]:
+    if missing := missing_packages():
         raise GrammarError(f"enforcing needs {' and '.join(missing)}: pip install 'gpt-oss-harmony[local]'")
     from harmony.agent.grammars import turn_constraint
 

@@ -7,7 +7,6 @@ import hmac
 import time
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from starlette.applications import Starlette
@@ -17,7 +16,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from harmony import TurnGrammar
-from harmony.agent.enforcement import constrain
+from harmony.agent.enforcement import constrain, missing_packages
 from harmony.errors import GrammarError, HarmonyError, RequestError
 from harmony.formats import JsonSchema
 from harmony.runtime.generation import keeps_to_grammars
@@ -61,7 +60,7 @@ def create_app(
         "created": int(time.time()),
         "owned_by": "gpt-oss-harmony",
         "max_model_len": engine.context_length,
-        "keeps_turns": keeps_to_grammars(engine) and find_spec("llguidance") is not None,
+        "keeps_turns": keeps_to_grammars(engine) and not missing_packages(),
     }
     document = openapi(needs_key=api_key is not None)
 

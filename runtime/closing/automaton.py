@@ -49,7 +49,6 @@ class Automaton:
     """Follows texts of the grammar whose costs are given; any thread may use it."""
 
     def __init__(self, costs: Costs) -> None:
-        self.least = costs.least
         self.costs = costs
         self._lock = Lock()
         self._stacks: dict[tuple[Symbol, int, Stack | None], Stack] = {}

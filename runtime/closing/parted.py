@@ -100,7 +100,7 @@ class PartedAutomaton:
                 continue
             head = pieces(heads[name])
             if not is_read:
-                cost += behind.cost + self._automaton(name).least
+                cost += behind.cost + self._automaton(name).costs.least
                 cost += sum(len(piece) if isinstance(piece, str) else Costs.SPECIAL for piece in head)
                 if cost == inf:
                     continue
