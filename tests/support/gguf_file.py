@@ -11,6 +11,7 @@ from pathlib import Path
 import gguf
 import numpy as np
 import torch
+from ggml import ggml_blocks
 from torch import Tensor
 
 from harmony.runtime.checkpoint import Checkpoint
@@ -78,11 +79,9 @@ def _tensors(config: ModelConfig, weights: dict[str, Tensor]) -> Iterator[tuple[
 
 
 def _packed(weights: dict[str, Tensor], name: str, rows: slice) -> np.ndarray:
-    """[experts, rows, columns / 32 * 17] bytes: of 32 values the scale, then halves of 16 side by side."""
+    """[experts, rows, columns / 32 * 17] bytes."""
     blocks, scales = weights[f"{name}.blocks"][:, rows], weights[f"{name}.scales"][:, rows]
-    values = torch.stack([blocks & 15, blocks >> 4], dim=-1).flatten(-2)
-    nibbles = values[..., :16] | values[..., 16:] << 4
-    return torch.cat([scales[..., None], nibbles], dim=-1).flatten(-2).numpy()
+    return ggml_blocks(blocks, scales).flatten(-2).numpy()
 
 
 def _add_vocabulary(writer: gguf.GGUFWriter, size: int) -> None:
