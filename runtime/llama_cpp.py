@@ -9,7 +9,8 @@ import torch
 
 from harmony.runtime.config import ModelConfig
 
-F32, Q8_0, MXFP4 = 0, 8, 39  # types of tensors in a GGUF file
+F32, Q8_0, BF16, MXFP4 = 0, 8, 30, 39  # types of tensors in a GGUF file
+MATRICES = {"q8_0": Q8_0, "bf16": BF16}  # what attention and the tables are kept in
 ALIGNMENT = 32
 Shape = tuple[int, ...]
 
@@ -19,11 +20,14 @@ class LlamaCpp:
 
     name = "llama.cpp"
 
-    def __init__(self, file: Path, config: ModelConfig, threads: int, context: int) -> None:
+    def __init__(
+        self, folder: Path, config: ModelConfig, threads: int, context: int, *, matrices: str = "q8_0"
+    ) -> None:
         from llama_cpp import llama_cpp
 
+        file = folder / f"random-{matrices}.gguf"
         if not file.exists():
-            write_gguf(file, config)
+            write_gguf(file, config, matrices)
         self._library = llama_cpp
         self._vocab = config.vocab_size
         self._silence = llama_cpp.llama_log_callback(lambda level, text, data: None)
@@ -58,9 +62,9 @@ class LlamaCpp:
         assert status == 0, status
 
 
-def write_gguf(file: Path, config: ModelConfig) -> None:
-    """Write random weights: experts in MXFP4, other matrices in Q8_0, vectors in float32."""
-    listed = list(_tensors(config))
+def write_gguf(file: Path, config: ModelConfig, matrices: str = "q8_0") -> None:
+    """Write random weights: experts in MXFP4, vectors and the router in float32, and the other matrices."""
+    listed = list(_tensors(config, MATRICES[matrices]))
     fields = [_field(key, value) for key, value in metadata(config).items()]
     header = struct.pack("<4sIQQ", b"GGUF", 3, len(listed), len(fields)) + b"".join(fields)
     offset = 0
@@ -74,10 +78,10 @@ def write_gguf(file: Path, config: ModelConfig) -> None:
             out.write(bytes(-_size(shape, kind) % ALIGNMENT))
 
 
-def _tensors(config: ModelConfig) -> Iterator[tuple[str, Shape, int]]:
+def _tensors(config: ModelConfig, matrix: int) -> Iterator[tuple[str, Shape, int]]:
     hidden, width, experts = config.hidden_size, config.intermediate_size, config.num_experts
-    yield "token_embd.weight", (config.vocab_size, hidden), Q8_0
-    yield "output.weight", (config.vocab_size, hidden), Q8_0
+    yield "token_embd.weight", (config.vocab_size, hidden), matrix
+    yield "output.weight", (config.vocab_size, hidden), matrix
     yield "output_norm.weight", (hidden,), F32
     heads = {"q": config.attention_size, "k": config.kv_size, "v": config.kv_size}
     for layer in range(config.num_hidden_layers):
@@ -86,9 +90,9 @@ def _tensors(config: ModelConfig) -> Iterator[tuple[str, Shape, int]]:
         yield f"{block}.post_attention_norm.weight", (hidden,), F32
         yield f"{block}.attn_sinks.weight", (config.num_attention_heads,), F32
         for name, rows in heads.items():
-            yield f"{block}.attn_{name}.weight", (rows, hidden), Q8_0
+            yield f"{block}.attn_{name}.weight", (rows, hidden), matrix
             yield f"{block}.attn_{name}.bias", (rows,), F32
-        yield f"{block}.attn_output.weight", (hidden, config.attention_size), Q8_0
+        yield f"{block}.attn_output.weight", (hidden, config.attention_size), matrix
         yield f"{block}.attn_output.bias", (hidden,), F32
         yield f"{block}.ffn_gate_inp.weight", (experts, hidden), F32
         yield f"{block}.ffn_gate_inp.bias", (experts,), F32
@@ -138,7 +142,7 @@ def _string(text: str) -> bytes:
 
 def _size(shape: Shape, kind: int) -> int:
     count = int(np.prod(shape))
-    return {F32: 4 * count, Q8_0: count // 32 * 34, MXFP4: count // 32 * 17}[kind]
+    return {F32: 4 * count, BF16: 2 * count, Q8_0: count // 32 * 34, MXFP4: count // 32 * 17}[kind]
 
 
 def _random(shape: Shape, kind: int) -> bytes:
@@ -146,6 +150,8 @@ def _random(shape: Shape, kind: int) -> bytes:
     count = int(np.prod(shape))
     if kind == F32:
         return (torch.randn(count) * 0.02 + 1).numpy().tobytes()
+    if kind == BF16:
+        return (torch.randn(count) * 0.02).bfloat16().view(torch.uint8).numpy().tobytes()
     blocks = torch.randint(0, 256, (count // 32, _size((32,), kind)), dtype=torch.uint8)
     if kind == MXFP4:
         blocks[:, 0] = 118

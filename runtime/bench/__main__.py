@@ -35,6 +35,7 @@ from harmony.runtime.bench.shapes import SHAPES, random_state, shape
 from harmony.runtime.bench.table import HEAD, Row, write_json
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.generation import TokenEngine
+from harmony.runtime.llama_cpp import MATRICES
 
 RIGHT, WRONG = 0, 1
 PACKAGES = {"llama.cpp": "llama-cpp-python", "transformers": "transformers"}
@@ -168,6 +169,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--embedding-on-host", action="store_true", help="leave a shape's embedding out of the GPU's memory")
     add("--check", action="store_true", help="compare the shape's logits with plain torch in float32 instead")
     add("--vs", help="measure this one, too: llama.cpp, or with --shape transformers or a server's URL")
+    add("--gguf", choices=MATRICES, default="q8_0", help="what llama.cpp keeps attention and tables in")
     add("--json", type=Path, metavar="FILE", help="write the shape's table to this file, too")
     command = sys.argv[1:] if arguments is None else [*arguments]
     options = parser.parse_args(command)

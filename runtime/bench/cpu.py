@@ -1,7 +1,7 @@
 """A checkpoint on this CPU, beside what its memory and its matrix products allow, and llama.cpp.
 
 Bounds are the rate at which torch reads memory and that of its matrix product, measured in the same run.
-llama.cpp runs the same shape, its attention and tables in Q8_0, in turns with ours.
+llama.cpp runs the same shape, its attention and tables in Q8_0 or bfloat16, in turns with ours.
 """
 
 import argparse
@@ -79,7 +79,7 @@ def report(folder: Path, config: ModelConfig, options: argparse.Namespace) -> It
     yield f"| resident after {options.tokens} tokens | {private:.2f} GB own, {mapped:.2f} GB mapped | | |"
     sides: list[Session | LlamaCpp] = [ours]
     if options.vs:
-        sides.append(LlamaCpp(folder / "model.gguf", config, options.threads, context))
+        sides.append(LlamaCpp(folder, config, options.threads, context, matrices=options.gguf))
     times: dict[str, list[float]] = {}
     for _ in range(options.turns):
         for side in sides:

@@ -5,12 +5,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from harmony.runtime.bench.shapes import write_random
 from harmony.runtime.checkpoint import Checkpoint
 from harmony.runtime.config import ModelConfig
-from harmony.runtime.llama_cpp import write_gguf
+from harmony.runtime.llama_cpp import MATRICES, write_gguf
 
 
 def test_random_checkpoint_is_complete(tmp_path: Path, config: ModelConfig) -> None:
@@ -21,9 +22,10 @@ def test_random_checkpoint_is_complete(tmp_path: Path, config: ModelConfig) -> N
     assert checkpoint.load(device=torch.device("cpu"), dtype=torch.bfloat16)
 
 
-def test_gguf_is_whole(tmp_path: Path, config: ModelConfig) -> None:
+@pytest.mark.parametrize("matrices", MATRICES)
+def test_gguf_is_whole(tmp_path: Path, config: ModelConfig, matrices: str) -> None:
     """The file counts its tensors, and is as long as they need."""
-    write_gguf(tmp_path / "model.gguf", config)
+    write_gguf(tmp_path / "model.gguf", config, matrices)
     data = (tmp_path / "model.gguf").read_bytes()
     magic, version, tensors, _ = struct.unpack_from("<4sIQQ", data)
     assert (magic, version, tensors) == (b"GGUF", 3, 3 + 19 * config.num_hidden_layers)
