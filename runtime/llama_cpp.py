@@ -1,6 +1,7 @@
 """llama.cpp on a random model of the same shape, for comparison; needs llama-cpp-python."""
 
 import struct
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +28,10 @@ class LlamaCpp:
 
         file = folder / f"random-{matrices}.gguf"
         if not file.exists():
-            write_gguf(file, config, matrices)
+            print(f"writing {file}", file=sys.stderr)
+            unfinished = file.with_suffix(".part")
+            write_gguf(unfinished, config, matrices)
+            unfinished.rename(file)
         self._library = llama_cpp
         self._vocab = config.vocab_size
         self._silence = llama_cpp.llama_log_callback(lambda level, text, data: None)

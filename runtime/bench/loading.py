@@ -1,5 +1,6 @@
 """Loading a checkpoint, beside what reading its files and copying to the device take."""
 
+import sys
 import time
 from collections.abc import Generator, Iterable
 from pathlib import Path
@@ -7,11 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from harmony.errors import UsageError
 from harmony.runtime.backend import why_not_fused
 from harmony.runtime.bench.shapes import write_random
 from harmony.runtime.bench.table import Row
 from harmony.runtime.checkpoint import Checkpoint
 from harmony.runtime.config import ModelConfig
+from harmony.runtime.layout import tensors
 from harmony.runtime.streaming import BUFFER
 
 COPIES = 16  # of a buffer, whose rate is taken
@@ -19,9 +22,16 @@ MOST_BESIDES = 512  # MiB of the device beside the final weights
 
 
 def find_or_write(folder: Path, config: ModelConfig) -> Checkpoint:
-    """The checkpoint of a folder; where there is none, a random one is written first."""
+    """The checkpoint of a folder; where there is none, a random one is written first.
+
+    Raises UsageError for a folder of other files, which it would stand among.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / "config.json").is_file():
+        if any(path.suffix != ".safetensors" for path in folder.iterdir()):
+            raise UsageError(f"{folder} has files, but no checkpoint; name a checkpoint, or an empty folder")
+        size = sum(spec.nbytes(torch.bfloat16) for spec in tensors(config))
+        print(f"writing a random checkpoint of {size / 1e9:.1f} GB to {folder}", file=sys.stderr)
         write_random(folder, config)
     return Checkpoint.open(folder)
 
