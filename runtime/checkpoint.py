@@ -80,16 +80,16 @@ class Checkpoint:
         sizes = [spec.nbytes(dtype) for spec in specs]
         staging = Staging(device) if packed or device.type != "cpu" else None
         state: dict[str, Tensor] = {}
-        done = 0
+        layout, total, done = self.layout, sum(sizes), 0
         if progress is not None:
-            progress(0, sum(sizes))
+            progress(0, total)
         with ExitStack() as stack:
             opened = cache(lambda path: stack.enter_context(_open(path)))
             if staging is not None:
                 stack.enter_context(staging.open())
             for spec, size in zip(specs, sizes, strict=True):
                 parts: Sequence[Tensor] = [
-                    self._read(part, opened, packed=spec.packed) for part in spec.parts(self.layout)
+                    self._read(part, opened, packed=spec.packed) for part in spec.parts(layout)
                 ]
                 parts = parts if cut is None else cut(spec.name, parts)
                 kind = torch.uint8 if spec.packed else dtype
@@ -103,7 +103,7 @@ class Checkpoint:
                     state[spec.name] = staging.place(parts, kind)
                 done += size
                 if progress is not None:
-                    progress(done, sum(sizes))
+                    progress(done, total)
         return state
 
     def _read(self, part: Part, opened: Callable[[Path], Any], *, packed: bool) -> Tensor:
@@ -112,9 +112,10 @@ class Checkpoint:
             raise self._missing(name)
         path = self.files[name]
         file = opened(path)  # safe_open, whose methods have no types
-        if name not in set(file.keys()):
-            raise CheckpointError(f"{path} lacks the tensor {name}; download this file again")
-        stored = file.get_slice(name)
+        try:
+            stored = file.get_slice(name)
+        except SafetensorError:
+            raise CheckpointError(f"{path} lacks the tensor {name}; download this file again") from None
         if tuple(stored.get_shape()) != shape or stored.get_dtype() not in ({"U8"} if packed else FLOATS):
             wanted = "U8" if packed else "BF16"
             raise CheckpointError(
