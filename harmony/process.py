@@ -20,22 +20,23 @@ if TYPE_CHECKING:
 FAILED: Final = 2
 INTERRUPTED: Final = 128 + signal.SIGINT
 UNREAD: Final = 128 + signal.SIGPIPE
-"""The reader of standard output has gone; 141, as of a command that the signal ends."""
+"""The reader of what it writes has gone; 141, as of a command that the signal ends."""
 
 
 def exit_status(command: Callable[[], int]) -> int:
     """Run a command until all of its output is written; an error is told in one line on standard error."""
     try:
         try:
-            return command()
-        finally:
-            sys.stdout.flush()
-    except HarmonyError as error:
-        print(f"error: {printable(str(error))}", file=sys.stderr)
-        return FAILED
-    except KeyboardInterrupt:
-        print(file=sys.stderr)
-        return INTERRUPTED
+            try:
+                return command()
+            finally:
+                sys.stdout.flush()
+        except HarmonyError as error:
+            print(f"error: {printable(str(error))}", file=sys.stderr)
+            return FAILED
+        except KeyboardInterrupt:
+            print(file=sys.stderr)
+            return INTERRUPTED
     except _UnreadError:
         return UNREAD
 
@@ -47,28 +48,39 @@ def as_process(main: Callable[[], int]) -> int:
     """
     _open_what_is_closed()
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout = _guarded(sys.stdout)
+        sys.stdout = _guarded(sys.stdout, _Output)
+    if isinstance(sys.stderr, TextIOWrapper):
+        sys.stderr = _guarded(sys.stderr, _Stream)
     try:
         return main()
     finally:
-        try:
-            sys.stdout.flush()
-        except (OSError, UsageError):  # was told; Python would try again at the exit
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        for number, stream in enumerate((sys.stdout, sys.stderr), 1):
+            try:
+                stream.flush()
+            except (OSError, UsageError, _UnreadError):  # was told; Python would try again at the exit
+                os.dup2(os.open(os.devnull, os.O_WRONLY), number)
 
 
-class _UnreadError(BrokenPipeError):
-    """The reader of standard output has gone."""
+class _UnreadError(Exception):
+    """The reader of standard output or standard error has gone; no OSError, which rich would act on."""
 
 
-class _Output(FileIO):
-    """Standard output, whose failures are told from those of other files."""
+class _Stream(FileIO):
+    """A standard stream, whose reader may go."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         try:
             return super().write(data)
         except BrokenPipeError:
             raise _UnreadError from None
+
+
+class _Output(_Stream):
+    """Standard output, whose failures are told from those of other files."""
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        try:
+            return super().write(data)
         except OSError as error:
             problem = f"standard output cannot be written ({error.strerror}); send it elsewhere"
             raise UsageError(problem) from None
@@ -89,8 +101,8 @@ def _nothing(descriptor: int, flags: int, mode: Literal["r", "w"]) -> TextIO:
     return os.fdopen(descriptor, mode, errors="backslashreplace", closefd=False)
 
 
-def _guarded(out: TextIOWrapper) -> TextIOWrapper:
-    raw = _Output(out.fileno(), "w", closefd=False)
+def _guarded(out: TextIOWrapper, kind: type[_Stream]) -> TextIOWrapper:
+    raw = kind(out.fileno(), "w", closefd=False)
     return TextIOWrapper(
         raw if out.write_through else BufferedWriter(raw),
         encoding=out.encoding,

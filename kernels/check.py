@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final
 
+from harmony.command_line import Parser
 from harmony.errors import UsageError
 from harmony.process import as_process, exit_status
 
@@ -81,11 +82,6 @@ class Layer:
     dependent: float
 
 
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message} (see --help)")
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check the kernels that the options choose; the result is the exit status."""
     return exit_status(lambda: check(_parser().parse_args(arguments)))
@@ -96,8 +92,6 @@ def _parser() -> Parser:
         prog="python -m harmony.kernels.check",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     parser.add_argument("--model", choices=("20b", "120b"), help="the sizes of one model; both if left out")
     parser.add_argument(

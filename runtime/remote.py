@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +25,16 @@ _UNBIASED: Final[Mapping[int, float]] = {}
 
 class _RefusedError(EngineError):
     """The server does not understand the request."""
+
+
+@dataclass
+class _Told:
+    """The constraint that the server is told of in one generation, until it refuses it."""
+
+    constraint: "Constraint | None"
+
+
+_UNTOLD: Final = _Told(None)
 
 
 class RemoteEngine:
@@ -93,10 +103,12 @@ class RemoteEngine:
         if constraint is not None:
             from harmony.runtime.corrected import Corrected
 
+            told = _Told(constraint)
+
             def stream(
                 prompt: Sequence[int], sampling: SamplingParams, bias: Mapping[int, float]
             ) -> AsyncGenerator[GeneratedToken]:
-                return self._stream(prompt, sampling, stop, bias, None if bias else constraint)
+                return self._stream(prompt, sampling, stop, bias, _UNTOLD if bias else told)
 
             generation = Corrected(stream, prompt, sampling, limit, constraint).tokens()
         async with aclosing(generation) as tokens:
@@ -112,11 +124,11 @@ class RemoteEngine:
         sampling: SamplingParams,
         stop: Collection[int],
         bias: Mapping[int, float] = _UNBIASED,
-        constraint: "Constraint | None" = None,
+        told: _Told = _UNTOLD,
     ) -> AsyncGenerator[GeneratedToken]:
         """The tokens of one generation, which has a limit; most take one request.
 
-        The server is told of a `constraint`, which the caller moves along, unless it refuses that.
+        The server is told of a constraint, which the caller moves along, unless it refuses that.
         """
         limit = sampling.max_tokens or 1
         written: list[int] = []
@@ -125,6 +137,7 @@ class RemoteEngine:
             seed = None if sampling.seed is None else sampling.seed + len(written)
             asked = replace(sampling, max_tokens=whole or limit - len(written), seed=seed)
             count = asked.max_tokens or 1
+            constraint = told.constraint
             asking = partial(self._dialect.body, [*prompt, *written], asked, stop, count, bias, constraint)
             body = asking() if constraint is None else await asyncio.to_thread(asking)
             request = self._request({**body, "stream": not whole}, asked, stop)
@@ -146,7 +159,7 @@ class RemoteEngine:
             except _RefusedError:
                 if constraint is None:
                     raise
-                constraint = None
+                told.constraint = None
 
     async def _request(
         self, body: Json, sampling: SamplingParams, stop: Collection[int]

@@ -1,27 +1,34 @@
-"""Agents on gpt-oss models: the loop, its events and its limits."""
+"""Agents on gpt-oss models: the loop, its events and its limits.
 
-from harmony.agent.agent import Agent
-from harmony.agent.agent_tool import AgentTool
-from harmony.agent.events import (
-    ApprovalRequested,
-    CommentaryDelta,
-    Event,
-    Flagged,
-    Notice,
-    ReasoningDelta,
-    Repaired,
-    RunFinished,
-    StopReason,
-    TextDelta,
-    ToolCalled,
-    ToolReturned,
-    Usage,
-)
-from harmony.agent.hooks import Finding, Hooks, ReasoningMonitor
-from harmony.agent.retries import Retries
-from harmony.agent.run import Limits, Run, RunOptions, RunResult
-from harmony.agent.session import Decided, Session
-from harmony.agent.session_store import SessionInfo, SessionStore
+A name loads its module when it is first used, so that a command can be interrupted while they load.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from harmony.agent.agent import Agent
+    from harmony.agent.agent_tool import AgentTool
+    from harmony.agent.events import (
+        ApprovalRequested,
+        CommentaryDelta,
+        Event,
+        Flagged,
+        Notice,
+        ReasoningDelta,
+        Repaired,
+        RunFinished,
+        StopReason,
+        TextDelta,
+        ToolCalled,
+        ToolReturned,
+        Usage,
+    )
+    from harmony.agent.hooks import Finding, Hooks, ReasoningMonitor
+    from harmony.agent.retries import Retries
+    from harmony.agent.run import Limits, Run, RunOptions, RunResult
+    from harmony.agent.session import Decided, Session
+    from harmony.agent.session_store import SessionInfo, SessionStore
 
 __all__ = [
     "Agent",
@@ -52,3 +59,43 @@ __all__ = [
     "ToolReturned",
     "Usage",
 ]
+
+_HOMES = {
+    "Agent": "agent",
+    "AgentTool": "agent_tool",
+    "ApprovalRequested": "events",
+    "CommentaryDelta": "events",
+    "Decided": "session",
+    "Event": "events",
+    "Finding": "hooks",
+    "Flagged": "events",
+    "Hooks": "hooks",
+    "Limits": "run",
+    "Notice": "events",
+    "ReasoningDelta": "events",
+    "ReasoningMonitor": "hooks",
+    "Repaired": "events",
+    "Retries": "retries",
+    "Run": "run",
+    "RunFinished": "events",
+    "RunOptions": "run",
+    "RunResult": "run",
+    "Session": "session",
+    "SessionInfo": "session_store",
+    "SessionStore": "session_store",
+    "StopReason": "events",
+    "TextDelta": "events",
+    "ToolCalled": "events",
+    "ToolReturned": "events",
+    "Usage": "events",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

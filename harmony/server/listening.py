@@ -11,6 +11,7 @@ from typing import Final
 from harmony.errors import UsageError
 
 _NOT_HERE: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+_TRIES: Final = 20  # ports that are free on one address, to find one that is free on all
 
 
 class Listening:
@@ -45,15 +46,17 @@ class Listening:
         """Whether other machines can reach it."""
         return not all(ip_address(bound.getsockname()[0]).is_loopback for bound in self.sockets)
 
-    def _bind(self, port: int) -> list[socket.socket]:
+    def _bind(self, port: int, tries: int = _TRIES) -> list[socket.socket]:
         """One socket for each address that there is on this machine; all have one port."""
-        missing, sockets = None, list[socket.socket]()
+        given, missing, sockets = port, None, list[socket.socket]()
         for address in _addresses(self._host):
             try:
                 sockets.append(self._open.enter_context(_bound(address, port)))
             except OSError as error:
                 if error.errno not in _NOT_HERE:
                     self._open.close()
+                    if given == 0 and sockets and tries > 1:
+                        return self._bind(0, tries - 1)
                     raise
                 missing = error
             else:

@@ -36,7 +36,7 @@ def test_the_encoding_loads_only_what_the_format_needs() -> None:
     assert not modules_after("import harmony; harmony.load_encoding()") & (HEAVY - allowed)
 
 
-@pytest.mark.parametrize("module", ["harmony.__main__", "harmony.agent.__main__"])
+@pytest.mark.parametrize("module", ["harmony.__main__", "harmony.agent.command"])
 def test_a_command_loads_no_schema_library_before_it_needs_one(module: str) -> None:
     """What enforces schemas is loaded with the first schema."""
     assert not modules_after(f"import {module}") & {"jsonschema", "llguidance", "lxml", "mcp", "torch"}

@@ -62,6 +62,48 @@ def test_an_output_that_takes_nothing(folder: Path, command: list[str]) -> None:
         assert run(folder, "", *command, stdout=unread) == (141, "")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [["parse", "text.txt"], ["tokens", "missing.txt"]],
+    ids=["told in colours", "told as an error"],
+)
+def test_a_reader_of_both_outputs_that_has_gone(folder: Path, command: list[str]) -> None:
+    """What goes to standard error ends a command as what goes to standard output, as with `2>&1 | head`."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer) as unread:
+        assert run(folder, "2>&1", "-m", "harmony", *command, stdout=unread)[0] == 141
+        assert run(folder, "2>&1 >/dev/null", "-m", "harmony", *command, stdout=unread)[0] == 141
+
+
+INTERRUPTED = """
+import os, runpy, signal, sys
+_, command, module = sys.argv
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == module:
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+runpy.run_module(command, run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "module"),
+    [
+        ("harmony.agent", "harmony.agent.agent"),
+        ("harmony.agent", "rich"),
+        ("harmony.server", "harmony.agent.loading"),
+        ("harmony.server", "harmony.server.command"),
+    ],
+)
+def test_an_interruption_while_it_loads(folder: Path, command: str, module: str) -> None:
+    """It ends as any interruption: with 130, and without a traceback."""
+    assert run(folder, "", "-c", INTERRUPTED, command, module) == (130, "\n")
+
+
 def test_an_answer_that_cannot_be_written(folder: Path) -> None:
     """A run with a model ends as other commands, its tools with it."""
     status, said = run(folder, ">/dev/full", "-m", "harmony.agent", "What is 2 + 2?")

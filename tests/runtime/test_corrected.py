@@ -135,6 +135,26 @@ def test_one_slip_is_corrected(server: Any, grammars: Grammars) -> None:
     )
 
 
+def test_a_refused_grammar_is_sent_once(grammars: Grammars) -> None:
+    """However often the server then slips in that generation; the next begins with the grammar."""
+    model = Sampling()
+    answers = llama(model)
+    answer, refused = answers["/completion"], list[str]()
+
+    def refuse(body: dict[str, Any]) -> Iterator[str] | tuple[int, str]:
+        if "grammar" in body:
+            refused.append(body["grammar"])
+            return 400, "failed to parse grammar"
+        return answer(body)  # type: ignore[no-any-return]
+
+    for asked in (1, 2):
+        before = model.requests
+        found = run(answers | {"/completion": refuse}, Constraint(grammars, OBJECT))
+        assert json.loads(text(found)).keys() == {"kind", "legs"}
+        assert model.requests - before > 3
+        assert len(refused) == asked
+
+
 @SERVERS
 def test_every_limit_ends_whole(server: Any, grammars: Grammars) -> None:
     """As in the local engine."""

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -12,6 +13,8 @@ import pytest
 from openai import OpenAI
 
 from harmony.agent import loading
+from harmony.errors import UsageError
+from harmony.server import listening as server_listening
 from harmony.server.__main__ import main
 from harmony.server.listening import Listening
 
@@ -142,3 +145,27 @@ def test_the_hosts_of_a_listener() -> None:
         assert not listening.reaches_others
     with Listening("0.0.0.0", 0) as listening:
         assert listening.reaches_others
+
+
+@pytest.mark.parametrize("taken_times", [3, 99])
+def test_a_free_port_is_free_on_every_address(taken_times: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Port 0 of localhost is chosen again where others have that of ::1, and not without end."""
+    with ExitStack() as others:
+        taken: list[int] = []
+        bound = server_listening._bound
+
+        def bind(address: str, port: int) -> socket.socket:
+            if address == "::1" and len(taken) < taken_times:
+                taken.append(port)
+                others.enter_context(socket.create_server(("::1", port), family=socket.AF_INET6))
+            return bound(address, port)
+
+        monkeypatch.setattr(server_listening, "_bound", bind)
+        if taken_times == 3:
+            with Listening("localhost", 0) as listening:
+                ports = {bound.getsockname()[1] for bound in listening.sockets}
+            assert len(taken) == 3
+            assert len(ports - {*taken}) == 1
+        else:
+            with pytest.raises(UsageError, match="in use"):
+                Listening("localhost", 0)

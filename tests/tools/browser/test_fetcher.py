@@ -251,9 +251,9 @@ def test_a_gzip_bomb_does_not_go_off(server: RawServer, layers: int) -> None:
     ("encoding", "body"),
     [
         ("gzip", b"not gzip"),
-        ("gzip", gzip.compress(b"hello")[:-4]),
+        ("gzip", gzip.compress(b"hello", mtime=0)[:-4]),
         ("gzip", b""),
-        ("gzip, gzip", gzip.compress(gzip.compress(b"hello"))),
+        ("gzip, gzip", gzip.compress(gzip.compress(b"hello", mtime=0), mtime=0)),
         ("deflate", zlib.compress(b"hello")),
         ("br", b"hello"),
         ("zstd", b"hello"),
