@@ -559,6 +559,32 @@ def test_packages_are_there_on_request(cells: Cells) -> None:
     assert "Error" in written.splitlines()[-1]
 
 
+def test_packages_may_be_links(cells: Cells, open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders, modules and single files that lie elsewhere are imported, and nothing beside them is read."""
+    store, site = open_folder / "store", open_folder / "site-packages"
+    for name in ("whole/one", "each/sub/two", "chained/three", "space/inner/four", "five", "secret"):
+        file = store / f"{name}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"name = {name!r}\n")
+    (store / "each" / "__init__.py").touch()
+    (site / "each" / "sub").mkdir(parents=True)
+    (site / "space" / "inner").mkdir(parents=True)
+    (open_folder / "link").symlink_to("store/chained")
+    (site / "whole").symlink_to(store / "whole")
+    (site / "chained").symlink_to("../link")
+    for file in ("each/__init__.py", "each/sub/two.py", "space/inner/four.py", "five.py"):
+        (site / file).symlink_to(store / file)
+    monkeypatch.setattr("sys.path", [str(site)])
+    imports = "import whole.one, each.sub.two, chained.three, space.inner.four, five"
+    shown, beside = cells(
+        f"{imports}\nwhole.one.name, each.sub.two.name, chained.three.name, space.inner.four.name, five.name",
+        f"open({str(store / 'secret.py')!r})",
+        packages=True,
+    )
+    assert shown == "('whole/one', 'each/sub/two', 'chained/three', 'space/inner/four', 'five')"
+    assert beside.splitlines()[-1].startswith(("FileNotFoundError", "PermissionError"))
+
+
 def test_show_saves_a_figure(backend: BackendName) -> None:
     """plt.show() saves each open figure as a PNG beside the other files and prints its name."""
     pytest.importorskip("matplotlib")

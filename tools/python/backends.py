@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Literal
 
 from harmony.errors import SandboxUnavailableError
+from harmony.tools.python.packages import linked
 from harmony.tools.python.workspace import Workspace
 
 BackendName = Literal["bubblewrap", "landlock", "gvisor", "docker", "unconfined"]
@@ -42,7 +43,7 @@ _LIBRARIES = (
     "/usr/local/lib64",
     "/nix/store",
 )
-_DATA = ("/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo")
+_DATA = ("/etc/alternatives", "/etc/ld.so.cache", "/etc/localtime", "/usr/share/zoneinfo")
 _IMAGE = "harmony-empty:1"
 _CLIENT = ("PATH", "HOME", "DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "XDG_RUNTIME_DIR")
 _DEVICES = ("/dev/zero", "/dev/random", "/dev/urandom")
@@ -96,13 +97,6 @@ class Launch:
 def interpreter() -> str:
     """The base interpreter, not that of a virtual environment: the worker gets the standard library alone."""
     return os.path.realpath(str(getattr(sys, "_base_executable", sys.executable)))
-
-
-def installed() -> tuple[str, ...]:
-    """The folders from which this interpreter imports installed packages."""
-    return tuple(
-        os.path.realpath(path) for path in sys.path if path.endswith(("/site-packages", "/dist-packages"))
-    )
 
 
 def bubblewrap(workspace: Workspace, limits: Limits, packages: tuple[str, ...] = ()) -> Launch:
@@ -243,10 +237,13 @@ def _policy(
 
 def _readable(packages: tuple[str, ...]) -> tuple[str, ...]:
     """The interpreter, its standard library, what both load, and packages; only what exists."""
+    targets = (target for folder in packages for target in linked(folder))
     prefix = os.path.realpath(sys.base_prefix)
     own = (interpreter(), os.path.join(prefix, sys.platlibdir), os.path.join(prefix, "lib"))
     return tuple(
-        path for path in dict.fromkeys((*_LIBRARIES, *own, *_DATA, *packages)) if os.path.exists(path)
+        path
+        for path in dict.fromkeys((*_LIBRARIES, *own, *_DATA, *packages, *targets))
+        if os.path.exists(path)
     )
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from harmony import ToolNamespaceConfig
 from harmony.errors import SandboxUnavailableError, ToolError
 from harmony.tools.python import transfer
-from harmony.tools.python.backends import BACKENDS, BackendName, Limits, installed
+from harmony.tools.python.backends import BACKENDS, BackendName, Limits
+from harmony.tools.python.packages import installed
 from harmony.tools.python.process import start_worker
 from harmony.tools.python.session import Session
 from harmony.tools.python.workspace import Workspace
