@@ -1,6 +1,5 @@
 """Ask before a tool runs: a callback of the user's that says yes, no, or not now to a call."""
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +7,7 @@ from contextvars import ContextVar
 from typing import Literal
 
 from harmony.errors import ApprovalNeededError, ToolError
+from harmony.tools.threads import in_thread
 
 Decision = bool | Literal["later"]
 Approve = Callable[[str, str], Decision | Awaitable[Decision]]
@@ -40,7 +40,7 @@ async def ask(approve: Approve | None, tool: str, arguments: str) -> None:
     if inspect.iscoroutinefunction(approve):
         allowed = await approve(tool, arguments)
     else:
-        answer = await asyncio.to_thread(approve, tool, arguments)
+        answer = await in_thread(approve, tool, arguments)
         allowed = await answer if inspect.isawaitable(answer) else answer
     if allowed == "later":
         raise ApprovalNeededError(f"a call of {tool} waits for approval; approve or reject it in its session")

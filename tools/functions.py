@@ -9,11 +9,10 @@
         \"\"\"
 
 Arguments are validated before the function sees them; whatever is wrong goes back to the model as the text
-of a ToolError: what, where, what is expected. Synchronous functions run in a thread. Not covered: functions
+of a ToolError: what, where, what is expected. Synchronous functions run in threads. Not covered: functions
 with `*args` or `**kwargs`, and calls in parallel, which the harmony format does not have.
 """
 
-import asyncio
 import dataclasses
 import inspect
 import json
@@ -34,6 +33,7 @@ from harmony.tools.approval import Approve, ask
 from harmony.tools.arguments import Validate, by_model, by_schema, parsed
 from harmony.tools.docstrings import read_docstring
 from harmony.tools.schemas import Schema, simplify
+from harmony.tools.threads import in_thread
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -101,11 +101,11 @@ class FunctionTool(Generic[Parameters, Result]):
         try:
             if inspect.iscoroutinefunction(call):
                 return await call(*args, **kwargs)
-            result = await asyncio.to_thread(_contained, call, args, kwargs)
+            result = await in_thread(_contained, call, args, kwargs)
             return await result if inspect.isawaitable(result) else result
         except SandboxUnavailableError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a function that was a command may leave so
             raise _failure(error) from error
 
 
@@ -218,7 +218,7 @@ def _contained(call: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]
         raise _failure(error) from error
 
 
-def _failure(error: Exception) -> ToolError:
+def _failure(error: BaseException) -> ToolError:
     """What the model may know of an exception: its type and message, no folder of this machine."""
     if isinstance(error, ToolError):
         return error

@@ -325,6 +325,43 @@ def test_functions_run_beside_the_event_loop() -> None:
     assert call(tool) == '[false, "seen"]'
 
 
+def test_calls_at_once_do_not_wait_for_each_other() -> None:
+    """However many functions block: each has a thread, so that all of a hundred can meet."""
+    meeting = threading.Barrier(100)
+
+    @function
+    def meet() -> int:
+        return meeting.wait(timeout=60)
+
+    async def meet_all() -> list[str]:
+        return await asyncio.gather(*(meet.call("{}") for _ in range(100)))
+
+    assert sorted(map(int, asyncio.run(meet_all()))) == list(range(100))
+
+
+def test_a_call_that_nobody_waits_for_holds_nothing_up() -> None:
+    """The event loop ends while the function still blocks; what it gives later is heard by nobody."""
+    blocked: list[threading.Thread] = []
+    end = threading.Event()
+
+    @function
+    def block() -> bool:
+        blocked.append(threading.current_thread())
+        return end.wait(60)
+
+    async def leave() -> None:
+        call = asyncio.create_task(block.call("{}"))
+        while not blocked:
+            await asyncio.sleep(0.001)
+        call.cancel()
+
+    asyncio.run(leave())
+    assert blocked[0].is_alive()
+    assert blocked[0].daemon  # which is what lets the process end, too
+    end.set()
+    blocked[0].join()
+
+
 def test_async_functions_are_awaited() -> None:
     """A coroutine function runs in the event loop; one wrapped in a plain function is awaited too."""
 
@@ -345,6 +382,7 @@ def test_async_functions_are_awaited() -> None:
         (KeyError("k"), "KeyError: 'k'"),
         (ValueError(), "ValueError"),
         (StopIteration(1), "StopIteration: 1"),
+        (SystemExit("usage: weather CITY"), "SystemExit: usage: weather CITY"),
         (ToolError("for the model"), "for the model"),
         (
             FileNotFoundError(2, "No such file", "/home/me/secret/data.csv"),
@@ -353,7 +391,7 @@ def test_async_functions_are_awaited() -> None:
         (ValueError("see https://example.com/a/b or 1/2"), "ValueError: see https://example.com/a/b or 1/2"),
     ],
 )
-def test_an_exception_becomes_one_line(error: Exception, says: str) -> None:
+def test_an_exception_becomes_one_line(error: BaseException, says: str) -> None:
     """The model gets the type and the message, no traceback and no folder of the host."""
 
     @function
