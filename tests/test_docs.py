@@ -13,10 +13,11 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from harmony.agent import Event
 from harmony.faithful import faithful_signature
 from harmony.signatures import function_signature
 
@@ -109,6 +110,17 @@ def test_a_command_has_the_options_that_it_is_given(
     command = importlib.import_module(f"{module}.__main__") if hasattr(package, "__path__") else package
     with pytest.raises(Read):
         command.main(arguments)
+
+
+def test_the_table_of_events_is_true() -> None:
+    """Each type of event has a row, with its class and exactly its fields."""
+    section = TEXTS["agents"].partition("## Events")[2].partition("\n## ")[0]
+    _, *rows = (re.findall(r"`(\w+)`", row) for row in section.splitlines() if row.startswith("| `"))
+    (union, _) = get_args(Event)
+    fields = {event.__name__: event.model_fields for event in get_args(union)}
+    assert [{*row} for row in rows] == [
+        {of["type"].default, name, *of.keys() - {"type"}} for name, of in fields.items()
+    ]
 
 
 def rows_with_a_schema() -> list[tuple[dict[str, Any], list[str], list[str]]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from harmony.agent.agent import Agent
     from harmony.agent.agent_tool import AgentTool
+    from harmony.agent.calls import Call
     from harmony.agent.events import (
         ApprovalRequested,
         CommentaryDelta,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     )
     from harmony.agent.hooks import Finding, Hooks, ReasoningMonitor
     from harmony.agent.retries import Retries
+    from harmony.agent.routing import Answer
     from harmony.agent.run import Limits, Run, RunOptions, RunResult
     from harmony.agent.session import Decided, Session
     from harmony.agent.session_store import SessionInfo, SessionStore
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Agent",
     "AgentTool",
+    "Answer",
     "ApprovalRequested",
+    "Call",
     "CommentaryDelta",
     "Decided",
     "Event",
@@ -63,7 +67,9 @@ __all__ = [
 _HOMES = {
     "Agent": "agent",
     "AgentTool": "agent_tool",
+    "Answer": "routing",
     "ApprovalRequested": "events",
+    "Call": "calls",
     "CommentaryDelta": "events",
     "Decided": "session",
     "Event": "events",

@@ -2,14 +2,17 @@
 
 import dataclasses
 from collections.abc import AsyncGenerator, Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harmony import load_encoding
 from harmony.agent.agent import Agent
+from harmony.agent.calls import Call
+from harmony.agent.hooks import Finding, Hooks
 from harmony.agent.routing import Answer, Toolbox
 from harmony.agent.run import Run
 from harmony.agent.trace_format import TracedRun, TracedTurn, common_prefix
 from harmony.errors import (
+    ApprovalNeededError,
     ConstraintError,
     ContextLengthError,
     EngineError,
@@ -19,7 +22,6 @@ from harmony.errors import (
 )
 from harmony.runtime.generation import GeneratedToken, SamplingParams
 from harmony.tools.citations import Citation
-from harmony.transcript import Transcript
 
 if TYPE_CHECKING:
     from harmony.runtime.constraint import Constraint
@@ -30,22 +32,23 @@ _ERRORS = {error.__name__: error for error in (ContextLengthError, GrammarError,
 def replay(recorded: TracedRun) -> Run[str]:
     """The run again, without its model and tools: the same loop on the recorded tokens and tool results.
 
-    Its events are those of the recording, but for the seconds of the tools and for notices about the engine.
-    Raises TraceError for a run without a turn, ReplayError, while it goes on, where the recording stops or
-    this version of the loop asks for something else.
+    Whoever stopped or flagged it does so again, where it did: the monitor, a hook, an approval that had to
+    wait. Its events are those of the recording, but for the seconds of the tools and for notices about the
+    engine. Raises TraceError for a run without a turn, ReplayError, while it goes on, where the recording
+    stops, this version of the loop asks for something else, or a hook had told the model something more.
     """
-    encoding = load_encoding()
-    recording = recorded.transcript(encoding)
-    if not recording.said:
+    transcript = recorded.transcript(load_encoding())
+    if not transcript.said:
         raise TraceError(f"run {recorded.line.run} has no question to replay; record it again")
-    *before, asked = recording.said
-    transcript = Transcript(
-        encoding, before, drop_rule=recording.drop_rule, schema_profile=recording.schema_profile
+    engine = ReplayEngine(recorded)
+    agent = Agent(
+        engine,
+        limits=dataclasses.replace(recorded.line.limits, seconds=None),
+        hooks=_RecordedHooks(recorded, engine),
+        monitor=lambda: _RecordedMonitor(recorded, engine),
     )
-    agent = Agent(ReplayEngine(recorded), limits=dataclasses.replace(recorded.line.limits, seconds=None))
     agent._toolbox = _RecordedTools(recorded)
-    question = "" if asked.message is None else asked.message.text
-    return agent.stream(question, transcript=transcript)
+    return agent.stream(None, transcript=transcript)
 
 
 def replay_engine(recorded: TracedRun) -> "ReplayEngine":
@@ -62,15 +65,16 @@ class ReplayEngine:
     """A TokenEngine that gives the generations of a recorded run in their order, for the prompts they had.
 
     Raises ReplayError for another prompt, for more turns than were recorded, and where a recorded turn was
-    cancelled; it raises again what the engine raised.
+    cancelled; it raises again what the engine raised, unless the turn was asked for again then. `given` is
+    how many tokens it has given.
     """
 
     def __init__(self, recorded: TracedRun) -> None:
         if not recorded.turns:
             raise TraceError(f"run {recorded.line.run} has no turn to replay; it ended before its first one")
         self._recorded = recorded
-        self._turns = iter(recorded.turns)
-        self._number = 0
+        self._turns = _of_use(recorded.turns)
+        self._number = self.given = 0
         first = recorded.turns[0].line
         self.name = first.model
         self.context_length = first.context_length
@@ -82,6 +86,7 @@ class ReplayEngine:
         """Yield what was sampled, as TokenEngine.generate does."""
         turn = self._next(prompt)
         for token in turn.generated:
+            self.given += 1
             yield token
         if turn.line.error is not None:
             kind, _, text = turn.line.error.partition(": ")
@@ -89,19 +94,24 @@ class ReplayEngine:
         if turn.line.finish_reason is None:
             self._cut()
 
+    @property
+    def is_used_up(self) -> bool:
+        """Whether all turns were given."""
+        return self._number == len(self._turns)
+
     async def aclose(self) -> None:
         """Nothing is held."""
 
     def _next(self, prompt: Sequence[int]) -> TracedTurn:
         self._number += 1
-        turn = next(self._turns, None)
-        if turn is None:
+        if self._number > len(self._turns):
             raise ReplayError(
                 f"the recording has {self._number - 1} turns and turn {self._number} was asked for; "
                 "replay with the limits and tools of the run",
                 turn=self._number,
                 position=None,
             )
+        turn = self._turns[self._number - 1]
         if list(turn.prompt) == list(prompt):
             return turn
         position = common_prefix(turn.prompt, prompt)
@@ -140,6 +150,50 @@ class ConstrainedReplayEngine(ReplayEngine):
         return super().generate(prompt, sampling, stop=stop)
 
 
+def _of_use(turns: Sequence[TracedTurn]) -> list[TracedTurn]:
+    """The turns without those that failed before their first token, and were asked for again."""
+    following = [*turns[1:], None]
+    return [
+        turn
+        for turn, later in zip(turns, following, strict=True)
+        if turn.line.tokens or turn.line.error is None or later is None or later.prompt != turn.prompt
+    ]
+
+
+class _RecordedHooks(Hooks):
+    """Stops a run that a hook has stopped, once there is no more of it."""
+
+    def __init__(self, recorded: TracedRun, engine: ReplayEngine) -> None:
+        finished = recorded.finished
+        self._stops = finished is not None and finished.stop_reason == "hook"
+        self._answers = len(recorded.answers)
+        self._engine = engine
+
+    async def after_model(self, run: Run[Any]) -> None:
+        self._stop(run, run.tool_calls)
+
+    async def after_tool(self, run: Run[Any], call: Call, answer: Answer) -> Answer:
+        self._stop(run, run.tool_calls + 1)
+        return answer
+
+    def _stop(self, run: Run[Any], answered: int) -> None:
+        if self._stops and self._engine.is_used_up and answered == self._answers:
+            run.stop()
+
+
+class _RecordedMonitor:
+    """Finds what the monitor of a run has found, after the same tokens."""
+
+    def __init__(self, recorded: TracedRun, engine: ReplayEngine) -> None:
+        self._flags = dict(recorded.flags)
+        self._engine = engine
+
+    def read(self, delta: str) -> Finding | None:
+        """What was found in the reasoning up to here."""
+        flag = self._flags.get(self._engine.given)
+        return None if flag is None else Finding(flag.reason, flag.stop)
+
+
 class _RecordedTools(Toolbox):
     """Says what the tools of a run said, and runs nothing."""
 
@@ -151,15 +205,16 @@ class _RecordedTools(Toolbox):
 
     async def call(self, recipient: str, arguments: str) -> Answer:
         """What was answered; a call that was cut off by the run's time is again."""
-        answer = next(self._answers, None)
+        answer, finished = next(self._answers, None), self._recorded.finished
         self._given += 1
+        if answer is None and finished is not None and finished.stop_reason == "approval":
+            raise ApprovalNeededError(f"the call of {recipient} waited for approval")
         if answer is None:
             raise ReplayError(
                 f"the call of {recipient} was not answered when it was recorded",
                 turn=self._given,
                 position=None,
             )
-        finished = self._recorded.finished
         timed_out = finished is not None and finished.stop_reason == "timeout"
         is_last = self._given == len(self._recorded.answers)
         if timed_out and is_last and self._recorded.turns[-1].line.finish_reason is not None:

@@ -83,6 +83,7 @@ class RunTrace:
         self._line = RunLine(run=self.run, time=datetime.now(UTC), limits=limits, transcript=saved)
         self._context = transcript.prompt
         self._begun = time.perf_counter()
+        self._sampled = 0
 
     async def events(self, events: AsyncGenerator[Event]) -> AsyncGenerator[Event]:
         """The events of the run, each recorded but the deltas, which its tokens hold."""
@@ -92,7 +93,8 @@ class RunTrace:
             async for event in events:
                 if not isinstance(event, ReasoningDelta | CommentaryDelta | TextDelta):
                     seconds = round(time.perf_counter() - self._begun, 6)
-                    self._file.write(EventLine(run=self.run, seconds=seconds, event=event))
+                    line = EventLine(run=self.run, seconds=seconds, sampled=self._sampled, event=event)
+                    self._file.write(line)
                 yield event
 
     def recorded(self, engine: TokenEngine) -> TokenEngine:
@@ -100,6 +102,10 @@ class RunTrace:
         if keeps_to_grammars(engine):
             return _ConstrainedRecorder(engine, self)
         return _Recorder(engine, self)
+
+    def count(self) -> None:
+        """One more token was sampled."""
+        self._sampled += 1
 
     def add(
         self,
@@ -173,6 +179,7 @@ class _Recorder:
                 async for token in generation:
                     seconds.append(time.perf_counter() - asked)
                     tokens.append(token)
+                    self._trace.count()
                     yield token
         except HarmonyError as raised:
             error = f"{type(raised).__name__}: {raised}"

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
-from harmony.agent.events import Event, RunFinished, ToolReturned
+from harmony.agent.events import Event, Flagged, RunFinished, ToolReturned
 from harmony.agent.run import Limits
 from harmony.encoding import HarmonyEncoding
 from harmony.errors import TraceError
@@ -70,11 +70,15 @@ class TurnLine(_Line):
 
 
 class EventLine(_Line):
-    """An event that is no delta, `seconds` after the run began; the deltas are in the tokens."""
+    """An event that is no delta; the deltas are in the tokens.
+
+    It came `seconds` after the run began, when the run had sampled so many tokens.
+    """
 
     type: Literal["event"] = "event"
     run: str
     seconds: float
+    sampled: int = 0
     event: Event
 
 
@@ -124,6 +128,11 @@ class TracedRun:
     def answers(self) -> list[ToolReturned]:
         """What the tools said."""
         return [line.event for line in self.events if isinstance(line.event, ToolReturned)]
+
+    @property
+    def flags(self) -> list[tuple[int, Flagged]]:
+        """What the monitor of the reasoning found, each after so many sampled tokens."""
+        return [(line.sampled, line.event) for line in self.events if isinstance(line.event, Flagged)]
 
     def transcript(self, encoding: HarmonyEncoding) -> Transcript:
         """The conversation up to the question. Raises TranscriptError for one that is none."""

@@ -15,7 +15,7 @@ from html import escape
 from importlib.resources import files
 
 from harmony import HarmonyEncoding, Role, StreamableParser
-from harmony.agent.events import Notice, Repaired, ToolReturned
+from harmony.agent.events import Flagged, Notice, Repaired, ToolReturned
 from harmony.agent.trace_format import TracedRun, TracedTurn
 from harmony.printable import printable
 from harmony.streaming import ParsedMessage
@@ -177,6 +177,8 @@ def _notes(recorded: TracedRun) -> str:
     for line in recorded.events:
         if isinstance(line.event, Repaired):
             notes.append(f"repaired: {line.event.problem}; {line.event.assumed}")
+        elif isinstance(line.event, Flagged):
+            notes.append(f"the reasoning was flagged: {line.event.reason}")
         elif isinstance(line.event, Notice):
             notes.append(line.event.text)
     return f'<ul class="notes">{"".join(f"<li>{_shown(note)}</li>" for note in notes)}</ul>' if notes else ""

@@ -11,6 +11,8 @@ from scripted import Scripted
 from harmony import DeveloperContent, Message, Role, load_encoding
 from harmony.agent import (
     Agent,
+    Answer,
+    Call,
     Event,
     Finding,
     Flagged,
@@ -21,8 +23,6 @@ from harmony.agent import (
     TextDelta,
     ToolReturned,
 )
-from harmony.agent.calls import Call
-from harmony.agent.routing import Answer
 from harmony.errors import ToolError
 from harmony.runtime.generation import SamplingParams
 from harmony.tools.functions import function

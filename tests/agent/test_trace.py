@@ -7,8 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,11 +17,24 @@ from hypothesis import strategies as st
 from scripted import Scripted
 
 from harmony import load_encoding
-from harmony.agent import Agent, Event, Limits, ToolReturned
+from harmony.agent import (
+    Agent,
+    Answer,
+    Call,
+    Event,
+    Finding,
+    Hooks,
+    Limits,
+    Notice,
+    Retries,
+    Session,
+    SessionStore,
+    ToolReturned,
+)
 from harmony.agent.replay import replay, replay_engine
 from harmony.agent.run import Run
 from harmony.agent.trace_format import TracedRun, read_trace
-from harmony.errors import ContextLengthError, HarmonyError, ReplayError, TraceError
+from harmony.errors import ContextLengthError, EngineError, HarmonyError, ReplayError, TraceError
 from harmony.runtime.generation import GeneratedToken, SamplingParams, TokenLogprob
 from harmony.tools.functions import function
 
@@ -176,6 +190,89 @@ def test_a_tool_that_took_too_long_replays(tmp_path: Path) -> None:
     events = events_of(agent.stream("Go."))
     (recorded,) = read_trace(tmp_path / "run.jsonl", ENCODING)
     assert events_of(replay(recorded)) == events
+
+
+@pytest.mark.parametrize("said", [CALL, THOUGHT.partition("<|end|>")[0], FINAL])
+def test_a_run_that_goes_on_replays(tmp_path: Path, said: str) -> None:
+    """It begins where the conversation stood: at a call, in a thought that was cut off, or at an answer."""
+    begun = Agent(Scripted(said), tools=[double], limits=Limits(turns=1)).run_sync("What is twice 21?")
+    agent = Agent(Scripted(FINAL), tools=[double], trace=tmp_path / "run.jsonl")
+    events = events_of(agent.stream(None, transcript=begun.transcript))
+    (recorded,) = read_trace(tmp_path / "run.jsonl", ENCODING)
+    assert events_of(replay(recorded)) == events
+
+
+@pytest.mark.parametrize("decide", [None, Session.approve, Session.reject])
+def test_a_run_that_waited_for_approval_replays(
+    tmp_path: Path, decide: Callable[[Session], None] | None
+) -> None:
+    """Up to the call that waits, or from there on, whatever was decided."""
+    session = SessionStore(":memory:").session("trip")
+    agent = Agent(
+        Scripted(CALL, FINAL), tools=[double], approve=lambda *_: "later", trace=tmp_path / "run.jsonl"
+    )
+    events = events_of(agent.stream("What is twice 21?", session=session))
+    if decide is not None:
+        decide(session)
+        events = events_of(agent.stream(None, session=session))
+    assert events_of(replay(read_trace(tmp_path / "run.jsonl", ENCODING)[-1])) == events
+
+
+@pytest.mark.parametrize("stop", [False, True])
+def test_what_a_monitor_found_replays(tmp_path: Path, stop: bool) -> None:
+    """After the same tokens."""
+
+    class Monitor:
+        def read(self, delta: str) -> Finding | None:
+            return Finding("it computes", stop) if delta == " it" else None
+
+    events, recorded = record(tmp_path / "run.jsonl", Scripted(THOUGHT + CALL, FINAL), monitor=Monitor)
+    assert [event.type for event in events[:3]] == ["reasoning_delta", "reasoning_delta", "flagged"]
+    assert events_of(replay(recorded)) == events
+
+
+@pytest.mark.parametrize("place", ["before_model", "after_model", "after_tool"])
+def test_a_run_that_a_hook_stopped_replays(tmp_path: Path, place: str) -> None:
+    """It ends where it ended."""
+
+    class Stopping(Hooks):
+        async def before_model(self, run: Run[Any], sampling: SamplingParams) -> SamplingParams:
+            if place == "before_model" and run.turns:
+                run.stop()
+            return sampling
+
+        async def after_model(self, run: Run[Any]) -> None:
+            if place == "after_model":
+                run.stop()
+
+        async def after_tool(self, run: Run[Any], call: Call, answer: Answer) -> Answer:
+            if place == "after_tool":
+                run.stop()
+            return answer
+
+    events, recorded = record(tmp_path / "run.jsonl", Scripted(CALL, FINAL), hooks=Stopping())
+    assert recorded.finished is not None
+    assert recorded.finished.stop_reason == "hook"
+    assert events_of(replay(recorded)) == events
+
+
+def test_a_turn_that_was_asked_for_again_replays(tmp_path: Path) -> None:
+    """Without what failed, and without the notice of it."""
+
+    class Failing(Scripted):
+        async def generate(
+            self, prompt: Sequence[int], sampling: SamplingParams, *, stop: Collection[int]
+        ) -> AsyncGenerator[GeneratedToken]:
+            if not self.prompts:
+                self.prompts.append(list(prompt))
+                raise EngineError("busy")
+            async for token in super().generate(prompt, sampling, stop=stop):
+                yield token
+
+    retries = Retries(1, seconds=0)
+    events, recorded = record(tmp_path / "run.jsonl", Failing(CALL, CALL, FINAL), retries=retries)
+    assert len(recorded.turns) == 3
+    assert events_of(replay(recorded)) == [event for event in events if not isinstance(event, Notice)]
 
 
 def test_an_error_of_the_engine_is_recorded(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scripted import Scripted
 
 from harmony import load_encoding
-from harmony.agent import Agent
+from harmony.agent import Agent, Finding
 from harmony.agent import __main__ as command
 from harmony.agent.trace_format import TracedRun, read_trace
 from harmony.agent.trace_view import view_of
@@ -153,6 +153,19 @@ def test_nothing_is_loaded_and_only_its_own_script_runs(tmp_path: Path) -> None:
         assert f"{kind}-src 'sha256-{hashed}'" in policy
         assert not re.search(r"url\(|@import|fetch|innerHTML|eval", inside)
     assert policy.startswith("default-src 'none';")
+
+
+def test_what_a_monitor_found_is_told(tmp_path: Path) -> None:
+    """Above the panes, beside repairs and notices."""
+
+    class Monitor:
+        def read(self, delta: str) -> Finding | None:
+            return Finding("<it> computes")
+
+    thought = "<|channel|>analysis<|message|>Hm<|end|><|start|>assistant"
+    Agent(Scripted(thought + FINAL), monitor=Monitor, trace=tmp_path / "run.jsonl").run_sync("?")
+    page = Page(view_of(read_trace(tmp_path / "run.jsonl", ENCODING)[-1], ENCODING))
+    assert "the reasoning was flagged: <it> computes" in page.text
 
 
 def test_control_characters_are_shown(tmp_path: Path) -> None:
