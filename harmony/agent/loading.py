@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from rich.console import Console
@@ -14,13 +15,15 @@ from harmony.runtime.models import load_engine
 
 
 def engine_of(options: argparse.Namespace) -> TokenEngine:
-    """The engine, loaded with a progress bar when standard error is a terminal.
+    """The engine, loaded with a progress bar when standard error is a terminal, and no dumb one.
 
     One line says what computes a model here, and why not better kernels; not of tiny, which is so small that
     it does not matter. The vocabulary is set up while weights are read.
     """
     console = Console(stderr=True)
-    bars = Progress(console=console, transient=True, disable=not console.is_terminal)
+    bars = Progress(
+        console=console, transient=True, disable=not (sys.stderr.isatty() and console.is_interactive)
+    )
     bar = bars.add_task(f"loading {options.model}")
 
     def show(done: int, total: int) -> None:

@@ -22,8 +22,7 @@ def view_of(options: argparse.Namespace, engine: TokenEngine) -> View:
     """The view that the options ask for: panes and moving lines where all of it is on a terminal."""
     if options.json:
         return JsonLines(show_reasoning=options.show_reasoning)
-    terminal = Console(stderr=True)
-    if sys.stdout.isatty() and terminal.is_terminal and not terminal.is_dumb_terminal:
+    if sys.stdout.isatty() and sys.stderr.isatty() and Console(stderr=True).is_interactive:
         return Screen(engine, show_reasoning=options.show_reasoning, asks=options.ask)
     return Plain(show_reasoning=options.show_reasoning)
 

@@ -16,3 +16,10 @@ def test_one_line_says_what_computes_and_why(capsys: pytest.CaptureFixture[str])
     assert capsys.readouterr() == ("", f"tiny: {engine.backend}\n")
     engine_of(parser().parse_args(["--device", "cpu"]))
     assert capsys.readouterr() == ("", "")
+
+
+def test_nothing_moves_in_a_pipe(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also where FORCE_COLOR asks for colours in it, as it does where logs are kept."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    engine_of(parser().parse_args(["--device", "cpu"]))
+    assert capsys.readouterr() == ("", "")

@@ -130,6 +130,13 @@ def test_no_color_leaves_colours_out(tmp_path: Path) -> None:
     assert "\x1b" not in on_terminal(tmp_path, 80, "?", TERM="dumb")[1]
 
 
+def test_a_dumb_terminal_gets_plain_lines(tmp_path: Path) -> None:
+    """No line of it is drawn again, and none is empty."""
+    _, output = on_terminal(tmp_path, 80, "What is 40 + 2?", TERM="dumb")
+    assert "\x1b" not in output
+    assert [line for line in output.split("\r\n") if not line] == [""]
+
+
 @pytest.mark.parametrize(("typed", "told"), [(b"y\n", " 42   "), (b"n\n", "refused")])
 def test_nothing_moves_while_a_call_is_asked_for(tmp_path: Path, typed: bytes, told: str) -> None:
     """The question stands below the pane of the call, and the answer to it counts."""

@@ -1,6 +1,7 @@
 """Indexing a folder with a bar on standard error, where that is a terminal."""
 
 import os
+import sys
 
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
@@ -15,7 +16,8 @@ def indexed(
     """A folder with its index up to date, and what that took. Raises ToolError."""
     console = Console(stderr=True, highlight=False)
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+    is_seen = sys.stderr.isatty() and console.is_interactive
+    with Progress(*columns, console=console, transient=True, disable=not is_seen) as bars:
         bar = bars.add_task("indexing", total=None)
         local = Local(
             folder, index=index, progress=lambda done, total: bars.update(bar, completed=done, total=total)
