@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from harmony.errors import CheckpointError, ModelNotFoundError, UnsupportedModelError
+from harmony.runtime.casting import cast
 from harmony.runtime.config import ModelConfig
 from harmony.runtime.layout import Layout, Part, tensors
 from harmony.runtime.streaming import Staging
@@ -94,7 +95,7 @@ class Checkpoint:
                 parts = parts if cut is None else cut(spec.name, parts)
                 kind = torch.uint8 if spec.packed else dtype
                 if staging is None:
-                    state[spec.name] = _joined([part.to(kind) for part in parts])
+                    state[spec.name] = _joined([cast(part, kind) for part in parts])
                 elif packed and spec.packed:
                     _repack(staging, spec.name, parts[0], state)
                 elif embedding_on_host and spec.name == "embedding.weight":
