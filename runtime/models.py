@@ -35,14 +35,14 @@ def load_engine(
     `max_sequences` and `progress` are those of `Engine.load`. Raises ModelError and its kinds, or
     EngineError for a server.
     """
-    if model.startswith(("http://", "https://")):
+    if is_server(model):
         from harmony.runtime.remote import RemoteEngine
 
         return RemoteEngine(model, api_key=api_key, context_length=context_length)
     _require("torch", "numpy", "safetensors")
+    folder = find_folder(model)
     from harmony.runtime.engine import Engine
 
-    folder = find_folder(model)
     name = None if folder == Path(model) else model
     return Engine.load(
         folder,
@@ -54,6 +54,11 @@ def load_engine(
         embedding_on_host=embedding_on_host,
         max_sequences=max_sequences,
     )
+
+
+def is_server(model: str) -> bool:
+    """Whether a model's name is the URL of a server."""
+    return model.startswith(("http://", "https://"))
 
 
 def find_folder(model: str) -> Path:

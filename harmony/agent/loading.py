@@ -11,14 +11,15 @@ from rich.progress import Progress
 from harmony.encoding import load_encoding
 from harmony.errors import UsageError
 from harmony.runtime.generation import TokenEngine
-from harmony.runtime.models import load_engine
+from harmony.runtime.libraries import load_torch_ahead
+from harmony.runtime.models import is_server, load_engine
 
 
 def engine_of(options: argparse.Namespace) -> TokenEngine:
     """The engine, loaded with a progress bar when standard error is a terminal, and no dumb one.
 
     One line says what computes a model here, and why not better kernels; not of tiny, which is so small that
-    it does not matter. The vocabulary is set up while weights are read.
+    it does not matter. The vocabulary is set up while torch's machine code is loaded.
     """
     console = Console(stderr=True)
     bars = Progress(
@@ -27,22 +28,23 @@ def engine_of(options: argparse.Namespace) -> TokenEngine:
     bar = bars.add_task(f"loading {options.model}")
 
     def show(done: int, total: int) -> None:
-        if not done:  # torch is imported; it converts weights without Python's lock
-            meanwhile.submit(load_encoding().encode, "")
         bars.start()
         bars.update(bar, completed=done, total=total)
 
     try:
         with ThreadPoolExecutor(1) as meanwhile:
-            engine = load_engine(
-                options.model,
-                device=options.device,
-                context_length=options.context,
-                embedding_on_host=options.embedding_on_host,
-                max_sequences=options.max_sequences,
-                api_key=os.environ.get("HARMONY_API_KEY"),
-                progress=show,
-            )
+            if not is_server(options.model):
+                meanwhile.submit(load_torch_ahead)
+            load_encoding().encode("")
+        engine = load_engine(
+            options.model,
+            device=options.device,
+            context_length=options.context,
+            embedding_on_host=options.embedding_on_host,
+            max_sequences=options.max_sequences,
+            api_key=os.environ.get("HARMONY_API_KEY"),
+            progress=show,
+        )
     except ValueError as error:
         raise UsageError(str(error)) from error
     finally:
