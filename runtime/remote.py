@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _FAREWELL_SECONDS: Final = 1.0
 _UNREAD: Final = (400, 413)  # the statuses of a request that is not understood, or too long
+_MALFORMED: Final = (AttributeError, KeyError, TypeError, ValueError)
+"""What reading an answer raises that has another form than its protocol says."""
 _UNBIASED: Final[Mapping[int, float]] = {}
 
 
@@ -65,7 +67,7 @@ class RemoteEngine:
         self._connections = Connections(self._client)
         self._dialect = self._detect(model)
         length = context_length or self._dialect.context_length
-        if length is None:
+        if type(length) is not int or length < 1:
             raise EngineError(f"{self._url} does not say how long its context is; pass context_length")
         self.name = self._dialect.name
         self.context_length = length
@@ -211,6 +213,10 @@ class RemoteEngine:
                     return Sglang.of(listed, model) or Vllm.of(listed, model)
         except httpx.HTTPError as error:
             raise self._failed(error) from error
+        except _MALFORMED as error:
+            raise EngineError(
+                f"{self._url} tells of its model in an unknown form ({error!r:.200}); check the address"
+            ) from error
         raise EngineError(
             f"{self._url} answers neither /props as llama.cpp does (HTTP {props.status_code}) nor /v1/models "
             f"as vLLM and SGLang do (HTTP {models.status_code}); check the address and the api_key"
@@ -223,11 +229,26 @@ class RemoteEngine:
             return _object(response)
 
         try:
-            return await self._dialect.tokens(event, received, ask)
-        except (KeyError, TypeError, ValueError) as error:
+            tokens = await self._dialect.tokens(event, received, ask)
+        except _MALFORMED as error:
             raise EngineError(
-                f"{self._url} sent an event of an unknown form ({error!r}); update the server"
+                f"{self._url} sent an event of an unknown form ({error!r:.200}); update the server"
             ) from error
+        for token in tokens:
+            self._check(token)
+        return tokens
+
+    def _check(self, token: GeneratedToken) -> None:
+        """Raise EngineError for what a server calls a token and is none."""
+        if type(token.token) is not int or not 0 <= token.token < self._vocab_size:
+            raise EngineError(
+                f"{self._url} gave {token.token!r:.40} for a token id, which are integers below "
+                f"{self._vocab_size}; check that it serves gpt-oss"
+            )
+        if type(token.cached_tokens) is not int:
+            raise EngineError(
+                f"{self._url} says that {token.cached_tokens!r:.40} tokens were cached; update the server"
+            )
 
     def _client(self) -> httpx.AsyncClient:
         return httpx.AsyncClient(

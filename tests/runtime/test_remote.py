@@ -511,6 +511,63 @@ def test_event_of_an_unknown_form() -> None:
         run(RemoteEngine(server.url))
 
 
+@pytest.mark.parametrize(
+    "models",
+    ["toy", None, {"toy": 1}, ["toy"], [None], [{}], [{"id": "toy", "max_model_len": "long"}]],
+)
+def test_models_of_an_unknown_form(models: object) -> None:
+    """Whatever else is listed is told, and is no error of Python's."""
+    with serve({"/v1/models": (200, {"data": models})}) as server, pytest.raises(EngineError):
+        RemoteEngine(server.url)
+
+
+@pytest.mark.parametrize("settings", [None, [], {"n_ctx": "long"}, {"n_ctx": 0}])
+def test_props_of_an_unknown_form(settings: object) -> None:
+    """So are properties that are not those of llama.cpp."""
+    answers = {"/props": (200, {"default_generation_settings": settings})}
+    with serve(answers) as server, pytest.raises(EngineError):
+        RemoteEngine(server.url)
+
+
+@pytest.mark.parametrize("ids", [[10**9], [-1], ["a"], [1.0], [True], [None], [[1]], "ab", {"a": 1}])
+def test_ids_of_no_token(ids: Any) -> None:
+    """A server that gives anything else for a token id is told by what it gave."""
+    with (
+        serve({**VLLM, "/v1/completions": lambda body: iter([vllm_chunk(ids, body)])}) as server,
+        pytest.raises(EngineError, match="for a token id"),
+    ):
+        run(RemoteEngine(server.url), SamplingParams(max_tokens=5))
+
+
+@pytest.mark.parametrize("choices", [None, 1, "x", [None], [1], {"a": 1}])
+def test_choices_of_an_unknown_form(choices: object) -> None:
+    """So is an event whose parts are none."""
+    with (
+        serve({**VLLM, "/v1/completions": lambda body: iter([sse({"choices": choices})])}) as server,
+        pytest.raises(EngineError, match="unknown form"),
+    ):
+        run(RemoteEngine(server.url))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"content": None, "tokens_predicted": 2},
+        {"timings": None},
+        {"timings": {"cache_n": "all"}},
+        {"tokens": ["x"]},
+    ],
+)
+def test_events_of_llama_cpp_of_an_unknown_form(change: dict[str, Any]) -> None:
+    """A part of the wrong type is told, whatever it is."""
+    event = {"tokens": [10], "tokens_predicted": 1, "stop": False, "content": "é"} | change
+    with (
+        serve({**LLAMA, "/completion": lambda body: iter([sse(event)])}) as server,
+        pytest.raises(EngineError, match=r"unknown form|token id|were cached"),
+    ):
+        run(RemoteEngine(server.url))
+
+
 def test_certificates_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """They take longer to read than all else that a short generation costs here."""
     read = []
