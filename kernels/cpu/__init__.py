@@ -1,7 +1,8 @@
 """The operations of a gpt-oss model on a CPU, compiled by numba to the best instructions there are.
 
 Weights are read where they lie: packed MXFP4 blocks and scales, or bfloat16 rows. Sums are float32.
-Importing this package loads no numba; the modules beside it do.
+A module here prepares an operation's input and calls its kernels, which stand in the module of `compiled`
+that has the same name. Only those load numba, and only until their code is kept.
 """
 
 import os

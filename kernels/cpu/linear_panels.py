@@ -3,12 +3,10 @@
 import torch
 from torch import Tensor
 
-from harmony.kernels.cpu import bfloat16
-from harmony.kernels.cpu.compiling import kernel
-from harmony.kernels.cpu.llvm import load_f32
-from harmony.kernels.cpu.panels import BLOCK, MOST, multiply_bfloat16, panels_of, sums, sums_of, tiles
+from harmony.kernels.cpu.loading import kernel
+from harmony.kernels.cpu.panels import BLOCK, panels_of
 from harmony.kernels.cpu.pool import pool
-from harmony.kernels.cpu.wide import LANES
+from harmony.kernels.cpu.vectors import LANES
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -17,29 +15,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     out, order = torch.empty(n, rows, dtype=x.dtype), torch.arange(n)
     panels = panels_of(x, order, order, -(-n // LANES), packed=False)
     pool().run(
-        _linear, -(-rows // BLOCK), weight, 0 if bias is None else bias, panels, out, n, rows, columns
+        kernel("linear_panels.linear"), -(-rows // BLOCK),
+        weight, 0 if bias is None else bias, panels, out, n, rows, columns,
     )  # fmt: skip
     return out
-
-
-@kernel
-def _linear(arguments, first, last):
-    """Item i: rows i * BLOCK and the following."""
-    weight, bias, panels, out = arguments[0], arguments[1], arguments[2], arguments[3]
-    n, rows, columns = arguments[4], arguments[5], arguments[6]
-    room, totals = tiles(), sums()
-    for item in range(first, last):
-        row = item * BLOCK
-        here = min(BLOCK, rows - row)
-        for vector in range(0, n, MOST * LANES):
-            vectors = min(MOST * LANES, n - vector)
-            multiply_bfloat16(
-                weight, 0, 0, row, here, columns, panels + 4 * vector * columns,
-                (vectors + LANES - 1) // LANES, room, totals,
-            )  # fmt: skip
-            for index in range(vectors):
-                for place in range(here):
-                    total = load_f32(sums_of(totals, index // LANES, place) + 4 * (index % LANES))
-                    if bias:
-                        total += bfloat16.load(bias, row + place)
-                    bfloat16.store(out, (vector + index) * rows + row + place, total)

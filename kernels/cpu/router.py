@@ -1,13 +1,9 @@
 """The router: scores of all experts, computed for each row as if it were alone, and the best of them."""
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from harmony.kernels.cpu import bfloat16
-from harmony.kernels.cpu.compiling import kernel
-from harmony.kernels.cpu.exponential import exp
-from harmony.kernels.cpu.llvm import load_f32, store_f32, store_i64
+from harmony.kernels.cpu.loading import kernel
 from harmony.kernels.cpu.pool import compute_rows
 from harmony.kernels.cpu.tape import empty
 
@@ -22,33 +18,7 @@ def route(x: Tensor, weight: Tensor, bias: Tensor, top_k: int) -> tuple[Tensor, 
     scores = empty(n, experts)
     weights, ids = empty(n, top_k), empty(n, top_k, dtype=torch.int64)
     compute_rows(
-        _route, n, x.contiguous(), weight, bias, scores, weights, ids, experts, x.shape[1], top_k
+        kernel("router.route"), n,
+        x.contiguous(), weight, bias, scores, weights, ids, experts, x.shape[1], top_k,
     )  # fmt: skip
     return weights, ids
-
-
-@kernel
-def _route(arguments, first, last):
-    x, weight, bias, scores = arguments[0], arguments[1], arguments[2], arguments[3]
-    weights, ids = arguments[4], arguments[5]
-    experts, columns, top_k = arguments[6], arguments[7], arguments[8]
-    for row in range(first, last):
-        of_row = scores + 4 * row * experts
-        for expert in range(experts):
-            score = bfloat16.dot(x + 2 * row * columns, weight + 4 * expert * columns, columns)
-            store_f32(of_row + 4 * expert, score + load_f32(bias + 4 * expert))
-        best, total = np.float32(0), np.float32(0)
-        for place in range(row * top_k, (row + 1) * top_k):
-            chosen = 0
-            for expert in range(1, experts):
-                if load_f32(of_row + 4 * expert) > load_f32(of_row + 4 * chosen):
-                    chosen = expert
-            score = load_f32(of_row + 4 * chosen)
-            store_f32(of_row + 4 * chosen, np.float32(-np.inf))
-            if place == row * top_k:
-                best = score
-            store_i64(ids + 8 * place, chosen)
-            store_f32(weights + 4 * place, exp(score - best))
-            total += exp(score - best)
-        for place in range(row * top_k, (row + 1) * top_k):
-            store_f32(weights + 4 * place, load_f32(weights + 4 * place) / total)

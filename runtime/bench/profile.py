@@ -7,7 +7,7 @@ from statistics import median
 
 import torch
 
-from harmony.kernels.cpu.compiling import name_of
+from harmony.kernels.cpu.loading import name_of
 from harmony.kernels.cpu.pool import pool
 from harmony.kernels.cpu.threads import torch_alone
 from harmony.kernels.unembedding import unembed

@@ -1,9 +1,13 @@
 """What a command says of the engine that it loads."""
 
+import subprocess
+import sys
+
 import pytest
 
 from harmony.agent.loading import engine_of
 from harmony.agent.options import parser
+from harmony.kernels.cpu import level
 from harmony.runtime.engine import Engine
 from harmony.runtime.models import TINY
 
@@ -23,3 +27,24 @@ def test_nothing_moves_in_a_pipe(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setenv("FORCE_COLOR", "1")
     engine_of(parser().parse_args(["--device", "cpu"]))
     assert capsys.readouterr() == ("", "")
+
+
+ANSWER = """
+import sys
+from harmony.agent.__main__ import main
+
+main(["--tools", "none", "--max-tokens", "2", "--device", "cpu", "Hi"])
+print(*sorted({"llvmlite", "numba", "torch"} & sys.modules.keys()))
+"""
+
+
+@pytest.mark.skipif(level() == "torch", reason="no kernels are compiled")
+def test_a_warm_start_imports_no_numba() -> None:
+    """What is kept of the first answer's kernels computes the second without it."""
+
+    def loaded() -> str:
+        done = subprocess.run([sys.executable, "-c", ANSWER], capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()[-1]
+
+    loaded()
+    assert loaded() == "llvmlite torch"

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from ad_hoc import kernel
 from guarded import guarded
 from packed import exact, packed
 
@@ -11,12 +12,11 @@ from harmony.kernels.attention import attention
 from harmony.kernels.cpu import FEW_ROWS, level
 from harmony.kernels.cpu.attention import attention as attention_on_cpu
 from harmony.kernels.cpu.attention import decode_attention
-from harmony.kernels.cpu.compiling import kernel
+from harmony.kernels.cpu.compiled.exponential import exp
+from harmony.kernels.cpu.compiled.llvm import load_f32, store_f32
 from harmony.kernels.cpu.elementwise import rms_norm as rms_norm_on_cpu
 from harmony.kernels.cpu.elementwise import rotate as rotate_on_cpu
-from harmony.kernels.cpu.exponential import exp
 from harmony.kernels.cpu.linear import linear
-from harmony.kernels.cpu.llvm import load_f32, store_f32
 from harmony.kernels.cpu.masking import mask_logits
 from harmony.kernels.cpu.moe import moe as moe_on_cpu
 from harmony.kernels.cpu.pool import compute

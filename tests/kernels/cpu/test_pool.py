@@ -8,10 +8,10 @@ from threading import Thread
 
 import pytest
 import torch
+from ad_hoc import kernel
 
-from harmony.kernels.cpu.compiling import kernel
+from harmony.kernels.cpu.compiled.llvm import atomic_add
 from harmony.kernels.cpu.linear import linear
-from harmony.kernels.cpu.llvm import atomic_add
 from harmony.kernels.cpu.pool import Pool, pool
 
 

@@ -2,12 +2,13 @@
 
 import pytest
 import torch
+from ad_hoc import kernel
 from torch import Tensor
 
-from harmony.kernels.cpu.compiling import kernel, name_of
+from harmony.kernels.cpu.compiled.llvm import store_i64
 from harmony.kernels.cpu.elementwise import rms_norm
 from harmony.kernels.cpu.linear import linear
-from harmony.kernels.cpu.llvm import store_i64
+from harmony.kernels.cpu.loading import name_of
 from harmony.kernels.cpu.pool import compute, pool
 from harmony.kernels.cpu.tape import empty, recording
 

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from harmony.kernels.cpu import level, llvm
-
-LANES = 16 if level().startswith("avx512") else 8
+from harmony.kernels.cpu.compiled import llvm
+from harmony.kernels.cpu.vectors import LANES
 
 
 def _of_level(name: str) -> Any:

@@ -6,8 +6,8 @@ are added up in one register, the odd ones in another.
 
 from numba import njit
 
-from harmony.kernels.cpu.avx512 import AHEAD
-from harmony.kernels.cpu.llvm import (
+from harmony.kernels.cpu.compiled.avx512 import AHEAD
+from harmony.kernels.cpu.compiled.llvm import (
     add_f32x16,
     load_first_i16x32,
     load_i16x32,

@@ -3,7 +3,7 @@
 import numpy as np
 from numba import carray, njit
 
-from harmony.kernels.cpu.llvm import as_f32, as_i32, load_u16, pointer_f32, pointer_u16, store_u16
+from harmony.kernels.cpu.compiled.llvm import as_f32, as_i32, load_u16, pointer_f32, pointer_u16, store_u16
 
 
 @njit(inline="always")

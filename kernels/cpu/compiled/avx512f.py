@@ -5,11 +5,10 @@
 """
 
 import numpy as np
-import torch
 from numba import njit
 
-from harmony.kernels.cpu.avx512 import AHEAD
-from harmony.kernels.cpu.llvm import (
+from harmony.kernels.cpu.compiled.avx512 import AHEAD
+from harmony.kernels.cpu.compiled.llvm import (
     add_f32x16,
     as_f32,
     as_i32x16,
@@ -30,11 +29,9 @@ from harmony.kernels.cpu.llvm import (
     x86_look_up_nibble,
     zero_f32x16,
 )
-from harmony.kernels.mxfp4 import MAGNITUDES
+from harmony.kernels.cpu.vectors import AVX512F
 
-GROUP = 128  # elements of four blocks
-ELEMENT = torch.float32  # of a stored vector
-TABLE = np.array((*MAGNITUDES, *(-magnitude for magnitude in MAGNITUDES)), np.float32)
+GROUP = AVX512F.group  # elements of four blocks
 NIBBLE_0, NIBBLE_1, NIBBLE_2, NIBBLE_3, NIBBLE_4, NIBBLE_5, NIBBLE_6, NIBBLE_7 = x86_look_up_nibble
 
 

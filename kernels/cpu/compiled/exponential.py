@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numba import njit
 
-from harmony.kernels.cpu.llvm import as_f32
+from harmony.kernels.cpu.compiled.llvm import as_f32
 
 LOG2_E = np.float32(1 / math.log(2))
 L0, L1 = np.float32(0.693359375), np.float32(math.log(2) - 0.693359375)  # ln 2; the first has few bits

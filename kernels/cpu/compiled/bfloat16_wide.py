@@ -8,11 +8,10 @@ same whether it is multiplied alone or with three others.
 import numpy as np
 from numba import njit
 
-from harmony.kernels.cpu import bfloat16
-from harmony.kernels.cpu.avx512 import AHEAD
-from harmony.kernels.cpu.llvm import load_f32, prefetch
-from harmony.kernels.cpu.wide import (
-    LANES,
+from harmony.kernels.cpu.compiled import bfloat16
+from harmony.kernels.cpu.compiled.avx512 import AHEAD
+from harmony.kernels.cpu.compiled.llvm import load_f32, prefetch
+from harmony.kernels.cpu.compiled.wide import (
     add,
     add_product,
     load,
@@ -21,6 +20,7 @@ from harmony.kernels.cpu.wide import (
     total,
     zero,
 )
+from harmony.kernels.cpu.vectors import LANES
 
 RUN = 2 * LANES
 

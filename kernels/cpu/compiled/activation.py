@@ -3,7 +3,7 @@
 import numpy as np
 from numba import njit
 
-from harmony.kernels.cpu.exponential import exp
+from harmony.kernels.cpu.compiled.exponential import exp
 
 
 @njit(inline="always")

@@ -19,11 +19,11 @@ from typing import Any
 from llvmlite import ir
 from numba import njit, types
 
-from harmony.kernels.cpu.llvm import I64, f32x16, i32x16, operation, x86_nearest
+from harmony.kernels.cpu.compiled.llvm import I64, f32x16, i32x16, operation, x86_nearest
+from harmony.kernels.cpu.vectors import AVX512VNNI, OFFSET
 
-GROUP, BLOCK, LANES = 512, 32, 16
+GROUP, BLOCK, LANES = AVX512VNNI.group, 32, 16
 SUMS, SCALES = 24 * 64, 25 * 64  # bytes before them in a group
-OFFSET = 12  # what makes twice a weight a byte without a sign
 LEAST = 127 - 104  # of the exponents' bits
 NO_NUMBER = 0x7FC00000
 

@@ -5,10 +5,9 @@
 """
 
 import numpy as np
-import torch
 from numba import njit
 
-from harmony.kernels.cpu.llvm import (
+from harmony.kernels.cpu.compiled.llvm import (
     add_f32x16,
     load_first_i16x32,
     load_i16x32,
@@ -26,12 +25,9 @@ from harmony.kernels.cpu.llvm import (
     x86_look_up,
     zero_f32x16,
 )
-from harmony.kernels.mxfp4 import MAGNITUDES
+from harmony.kernels.cpu.vectors import AVX512
 
-GROUP = 128  # elements of four blocks
-ELEMENT = torch.uint16  # of a stored vector
-VALUES = np.array(MAGNITUDES, np.float32).view(np.uint32) >> 16
-TABLE = np.tile(np.concatenate((VALUES, VALUES | 0x8000)), 2).astype(np.uint16)
+GROUP = AVX512.group  # elements of four blocks
 AHEAD = 8192  # bytes of weights between what is computed and what is asked for
 
 

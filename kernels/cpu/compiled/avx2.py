@@ -7,7 +7,7 @@ The vector is stored as `plain` stores it.
 import numpy as np
 from numba import njit
 
-from harmony.kernels.cpu.llvm import (
+from harmony.kernels.cpu.compiled.llvm import (
     as_f32,
     first_half_f32x8,
     high_nibbles,
@@ -23,13 +23,9 @@ from harmony.kernels.cpu.llvm import (
     x86_look_up_bytes,
     zero_f32x8,
 )
-from harmony.kernels.cpu.plain import ELEMENT, GROUP, place, put
-from harmony.kernels.mxfp4 import MAGNITUDES
+from harmony.kernels.cpu.compiled.plain import place, put
 
-__all__ = ["ELEMENT", "GROUP", "TABLE", "dot", "place", "put"]
-
-TWICE = np.array([2 * magnitude for magnitude in MAGNITUDES], np.int8)
-TABLE = np.concatenate((TWICE, -TWICE))
+__all__ = ["dot", "place", "put", "unpack"]
 
 
 @njit(inline="always")

@@ -6,9 +6,10 @@ rows share what is loaded of them; their registers wait in memory. The sums are 
 
 from numba import njit
 
-from harmony.kernels.cpu.bfloat16_wide import RUN, add_products, each, loaded, sums_of
-from harmony.kernels.cpu.llvm import prefetch_l2
-from harmony.kernels.cpu.wide import LANES, load_even_bf16, load_odd_bf16, store, zero
+from harmony.kernels.cpu.compiled.bfloat16_wide import RUN, add_products, each, loaded, sums_of
+from harmony.kernels.cpu.compiled.llvm import prefetch_l2
+from harmony.kernels.cpu.compiled.wide import load_even_bf16, load_odd_bf16, store, zero
+from harmony.kernels.cpu.vectors import LANES
 
 NEAR = 48  # runs at a time: 24 KB of four vectors
 QUARTER = 16 * LANES  # bytes of the even, or the odd, sums of a row

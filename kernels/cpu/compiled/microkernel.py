@@ -5,10 +5,10 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 
-from harmony.kernels.cpu.llvm import F32, I32, I64, operation
-from harmony.kernels.cpu.wide import LANES
+from harmony.kernels.cpu.compiled.llvm import F32, I32, I64, operation
+from harmony.kernels.cpu.panels import ROWS
+from harmony.kernels.cpu.vectors import LANES
 
-ROWS = 14 if LANES == 16 else 6  # of weights: with two sums each, as many as registers hold
 DEPTH = 480  # columns that are unpacked at a time: 27 KB, which stay in a core's first cache
 
 _VECTOR = ir.VectorType(F32, LANES)

@@ -7,13 +7,12 @@ block is exact before it becomes a float.
 """
 
 import numpy as np
-import torch
 from numba import njit
 
-from harmony.kernels.cpu import avx512f
-from harmony.kernels.cpu.avx512 import AHEAD
-from harmony.kernels.cpu.fixed_point import GROUP, OFFSET, SCALES, SUMS, finish, place
-from harmony.kernels.cpu.llvm import (
+from harmony.kernels.cpu.compiled import avx512f
+from harmony.kernels.cpu.compiled.avx512 import AHEAD
+from harmony.kernels.cpu.compiled.fixed_point import GROUP, SCALES, SUMS, finish, place
+from harmony.kernels.cpu.compiled.llvm import (
     add_i32x16,
     as_f32,
     as_numbers_f32x16,
@@ -36,14 +35,9 @@ from harmony.kernels.cpu.llvm import (
     zero_f32x16,
     zero_i32x16,
 )
-from harmony.kernels.mxfp4 import MAGNITUDES
 
-__all__ = ["ELEMENT", "GROUP", "TABLE", "dot_rows", "dot_rows_twice", "finish", "put", "unpack"]
+__all__ = ["dot_rows", "dot_rows_twice", "finish", "put", "unpack"]
 
-ELEMENT = torch.float32  # of a stored vector before it is finished
-_TWICE = np.array([2 * magnitude for magnitude in MAGNITUDES], np.int8)
-_BYTES = np.tile(np.concatenate((OFFSET + _TWICE, OFFSET - _TWICE)), 4).astype(np.uint8)
-TABLE = np.concatenate((_BYTES, avx512f.TABLE.view(np.uint8)))
 WORD_0, WORD_1, WORD_2, WORD_3 = x86_word_of_blocks
 
 

@@ -5,14 +5,9 @@ with its even elements first, for those are the low nibbles.
 """
 
 import numpy as np
-import torch
 from numba import carray, njit
 
-from harmony.kernels.cpu.llvm import as_f32, load_u8, pointer_f32, pointer_u8, store_f32
-
-GROUP = 32
-ELEMENT = torch.float32  # of a stored vector
-TABLE = np.zeros(1, np.int8)  # not needed here
+from harmony.kernels.cpu.compiled.llvm import as_f32, load_u8, pointer_f32, pointer_u8, store_f32
 
 
 @njit(inline="always")
