@@ -10,6 +10,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from harmony.runtime.token_table import WORD, Mask, packed
 
 if TYPE_CHECKING:
@@ -43,8 +45,9 @@ class FreeText:
             may_follow = [token for token, text in self._going_on if _cut(cut + text) is not None]
             return packed(may_follow, self.table.words)
         tokens = enumerate(self.table.tokens)
-        may_follow = [token for token, text in tokens if text.isascii() or _cut(text) is not None]
-        return packed([*may_follow, end], self.table.words)
+        may_not = [token for token, text in tokens if not text.isascii() and _cut(text) is None]
+        may_follow = np.delete(np.arange(len(self.table.tokens)), may_not)
+        return packed(np.append(may_follow, end), self.table.words)
 
     @cached_property
     def _going_on(self) -> list[tuple[int, bytes]]:

@@ -46,10 +46,10 @@ class TokenTable:
         return [token for token, text in enumerate(self.tokens) if len(text) == 1]
 
 
-def packed(tokens: Iterable[int], words: int) -> Mask:
+def packed(tokens: Iterable[int] | NDArray[np.int64], words: int) -> Mask:
     """The mask int32 [words] that allows these tokens alone: token t is bit t % 32 of word t // 32."""
     bits = np.zeros(words * WORD, np.uint8)
-    bits[list(tokens)] = 1
+    bits[tokens if isinstance(tokens, np.ndarray) else list(tokens)] = 1
     return np.packbits(bits, bitorder="little").view(np.int32)
 
 

@@ -36,15 +36,15 @@ def engine_of(options: argparse.Namespace) -> TokenEngine:
             if not is_server(options.model):
                 meanwhile.submit(load_torch_ahead)
             load_encoding().encode("")
-        engine = load_engine(
-            options.model,
-            device=options.device,
-            context_length=options.context,
-            embedding_on_host=options.embedding_on_host,
-            max_sequences=options.max_sequences,
-            api_key=os.environ.get("HARMONY_API_KEY"),
-            progress=show,
-        )
+            engine = load_engine(
+                options.model,
+                device=options.device,
+                context_length=options.context,
+                embedding_on_host=options.embedding_on_host,
+                max_sequences=options.max_sequences,
+                api_key=os.environ.get("HARMONY_API_KEY"),
+                progress=show,
+            )
     except ValueError as error:
         raise UsageError(str(error)) from error
     finally:
