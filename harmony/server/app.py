@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -131,7 +131,10 @@ class _Answers:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        body = await read_json(request, self._serving.limits.body_bytes)
+        try:
+            body = await read_json(request, self._serving.limits.body_bytes)
+        except ClientDisconnect:  # before all of it had come
+            return
         with self._serving.seat():
             answering = await self._answer(body)
             if answering.streams:

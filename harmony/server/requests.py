@@ -58,6 +58,7 @@ _NEUTRAL: Final[Mapping[str, tuple[object, ...]]] = {
     "presence_penalty": (0,),
     "logit_bias": ({},),
     "background": (False,),
+    "max_tool_calls": (),
     "conversation": (),
     "prompt": (),
     "functions": ([],),

@@ -83,7 +83,7 @@ class TurnRules:
         self._stated = repr([asked.api, [namespace.name for namespace in namespaces], *stated])
         functions = _functions(asked)
         known = {f"{_FUNCTIONS}{f.description.name}" for f in functions} | {n.name for n in namespaces}
-        self._choice, allowed = _chosen(asked.body.get("tool_choice") or "auto", known)
+        self._choice, allowed = _chosen(asked.body.get("tool_choice", "auto"), known)
         self._functions = [f for f in functions if f"{_FUNCTIONS}{f.description.name}" in allowed]
         self._namespaces = [namespace for namespace in namespaces if namespace.name in allowed]
         self._answer = _answer(asked)

@@ -12,11 +12,12 @@ import openai
 import pytest
 from scripted import Scripted
 from served import served
+from starlette.types import Message
 
 from harmony import load_encoding
 from harmony.errors import EngineError
 from harmony.runtime.generation import GeneratedToken, SamplingParams
-from harmony.server import Limits
+from harmony.server import Limits, create_app
 
 FINAL = "<|channel|>final<|message|>It is sunny.<|return|>"
 BODY: dict[str, Any] = {"model": "scripted", "input": "Hi"}
@@ -107,6 +108,9 @@ def test_bodies_that_are_no_request(server: httpx.Client, body: bytes, status: i
         ({"tools": [{"type": "function"}]}, "tools[0].name"),
         ({"tools": [5]}, "tools.0"),
         ({"tool_choice": "required"}, "tool_choice"),
+        ({"tool_choice": {}}, "tool_choice"),
+        ({"tool_choice": ""}, "tool_choice"),
+        ({"max_tool_calls": 1}, "max_tool_calls"),
         ({"reasoning": {"effort": "extreme"}}, "reasoning.effort"),
         ({"stop": ["x"]}, "stop"),
         ({"background": True}, "background"),
@@ -197,6 +201,24 @@ def test_a_client_that_leaves_stops_its_generation(stream: bool) -> None:
             connection.sendall(f"{head}{len(body)}\r\n\r\n{body}".encode())
             assert engine.started.wait(10)
         assert engine.cancelled.wait(10)
+
+
+def test_a_client_that_leaves_in_its_request() -> None:
+    """It gets no answer, and it is no failure of the server's."""
+    came: list[Message] = [
+        {"type": "http.request", "body": b"{", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    headers = [(b"content-type", b"application/json")]
+    scope = {"type": "http", "method": "POST", "path": "/v1/responses", "headers": headers}
+
+    async def receive() -> Message:
+        return came.pop(0)
+
+    async def send(message: Message) -> None:
+        raise AssertionError(message)
+
+    asyncio.run(create_app(Scripted())(scope, receive, send))
 
 
 def test_an_engine_that_fails() -> None:
