@@ -43,7 +43,7 @@ class Located:
 
     def members(self) -> Mapping[str, object]:
         """This as an object. Raises ConversionError if it is none."""
-        if not isinstance(self.value, Mapping):
+        if type(self.value) is not dict and not isinstance(self.value, Mapping):  # known in less time
             raise self.error(f"must be an object, not {_kind(self.value)}")
         return self.value
 

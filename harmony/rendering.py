@@ -117,13 +117,14 @@ def is_final_answer(message: Message) -> bool:
 
 def declares_functions(message: Message) -> bool:
     """Whether it is one of those by which the system message tells where calls must go."""
-    return any(
-        isinstance(content, DeveloperContent)
-        and content.tools is not None
-        and "functions" in content.tools
-        and bool(content.tools["functions"].tools)
-        for content in map(as_rendered, message.content)
-    )
+    for content in message.content:
+        if type(content) is TextContent:
+            continue
+        said = as_rendered(content)
+        tools = said.tools if isinstance(said, DeveloperContent) else None
+        if tools is not None and "functions" in tools and tools["functions"].tools:
+            return True
+    return False
 
 
 def _content_text(content: AnyContent, role: Role, has_functions: bool, profile: SchemaProfile) -> str:

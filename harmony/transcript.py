@@ -272,9 +272,7 @@ class Transcript:
         )
 
     def _render(self, message: Message, has_functions: bool) -> Segment:
-        options = RenderOptions(
-            conversation_has_function_tools=has_functions, schema_profile=self._schema_profile
-        )
+        options = _options(has_functions, self._schema_profile)
         return Segment(tuple(self._encoding.render(message, options)), message)
 
     def _parse(self, tokens: Sequence[int]) -> Sequence[ParsedMessage]:
@@ -292,7 +290,11 @@ class Transcript:
         boundaries = before.boundary(self._drop_rule), after.boundary(self._drop_rule)
         if boundaries[0] != boundaries[1]:
             changed = min(changed, *boundaries)
-        self._write_from(changed)
+        if changed == len(self._said) - 1:  # what is said last is shown as it is
+            self._tokens += segment.tokens
+            self._ends.append(len(self._tokens))
+        else:
+            self._write_from(changed)
 
     def _render_system_with_functions(self) -> None:
         for index, segment in enumerate(self._said):
@@ -326,6 +328,11 @@ class _Saved(BaseModel):
     drop_rule: DropRule
     schema_profile: SchemaProfile = "exact"
     segments: list[Segment]
+
+
+@cache
+def _options(has_functions: bool, schema_profile: SchemaProfile) -> RenderOptions:
+    return RenderOptions(conversation_has_function_tools=has_functions, schema_profile=schema_profile)
 
 
 @cache

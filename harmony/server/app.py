@@ -130,18 +130,17 @@ class _Answers:
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope, receive)
         try:
-            body = await read_json(request, self._serving.limits.body_bytes)
+            body = await read_json(scope, receive, self._serving.limits.body_bytes)
         except ClientDisconnect:  # before all of it had come
             return
         with self._serving.seat():
             answering = await self._answer(body)
             if answering.streams:
-                response: Response | None = EventStream(answering.stream())
+                response: ASGIApp = EventStream(answering.stream())
             else:
-                response = await until_left(receive, answering.whole())
-            await (response or Response(status_code=499))(scope, receive, send)
+                response = await until_left(receive, answering.whole()) or Response(status_code=499)
+            await response(scope, receive, send)
 
 
 class _Key:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Kind = Literal["reasoning", "commentary", "final", "call", "builtin"]
 
 _KINDS: Final[dict[str | None, Kind]] = {"analysis": "reasoning", "commentary": "commentary"}
+_CONTENT: Final = StreamState.CONTENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,8 @@ class Generation:
     async def _turn(self) -> AsyncGenerator[Sequence[Step]]:
         """What the model samples up to a call or an answer."""
         prompt, cached = self.transcript.prompt, 0
-        sampling = replace(self._sampling, max_tokens=self._left())
+        left = self._left()
+        sampling = self._sampling if left is None else replace(self._sampling, max_tokens=left)
         reading = _Reading(self)
         try:
             generated = generate(self._engine, prompt, sampling, stop=self._stop, constraint=self._constraint)
@@ -189,10 +191,8 @@ class _Reading:
 
     def take(self, token: int) -> list[Step]:
         parser = self.parser.process(token)
-        if len(parser.parsed_messages) > self._closed:
-            return self._close()
-        if parser.state is not StreamState.CONTENT:
-            return []
+        if parser.state is not _CONTENT:
+            return self._close() if len(parser.parsed_messages) > self._closed else []
         if self._open is not None:
             return self._grown(self._open, parser.last_content_delta)
         if not parser.last_content_delta:  # it opens with its first word, in one write
@@ -207,7 +207,7 @@ class _Reading:
 
     def end(self) -> list[Step]:
         """Close what a limit cut off, without a header that was cut off."""
-        if self.parser.state is not StreamState.CONTENT:
+        if self.parser.state is not _CONTENT:
             return []
         self.parser.process_eos()
         return self._close()

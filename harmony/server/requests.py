@@ -29,6 +29,24 @@ _types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: 
 _Validator: Any = validators.extend(Draft202012Validator, type_checker=_types)  # type: ignore[no-untyped-call]
 
 
+_PLAIN: Final = {"string": str, "boolean": bool, "null": type(None)}
+_OF_MEMBERS: Final = {"items", "minItems", "maxItems", "properties", "required", "additionalProperties"}
+
+
+class _Field:
+    """A JSON schema of one field, which passes most values by their type."""
+
+    def __init__(self, schema: Json) -> None:
+        self._validator = _Validator(schema)
+        kinds = schema.get("type", ())
+        says_more = schema.keys() - {"type", "description"} - _OF_MEMBERS
+        plain = () if says_more else [kinds] if isinstance(kinds, str) else kinds
+        self._plain = frozenset(_PLAIN[kind] for kind in plain if kind in _PLAIN)
+
+    def fits(self, value: object) -> bool:
+        return type(value) in self._plain or bool(self._validator.is_valid(value))
+
+
 class RequestSchema:
     """A JSON schema of requests, with properties that stand for themselves."""
 
@@ -36,12 +54,12 @@ class RequestSchema:
         assert schema.keys() <= {"type", "required", "properties"}, "only fields are checked one by one"
         self._whole = _Validator(schema)
         self._required = frozenset(schema["required"])
-        self._fields = {name: _Validator(field) for name, field in schema["properties"].items()}
+        self._fields = {name: _Field(field) for name, field in schema["properties"].items()}
 
     def error(self, body: Json) -> ValidationError | None:
         """What is wrong with a body, looked for in it as a whole only where a field does not fit."""
         fields = self._fields
-        fits = all(fields[name].is_valid(value) for name, value in body.items() if name in fields)
+        fits = all(fields[name].fits(value) for name, value in body.items() if name in fields)
         return None if fits and self._required <= body.keys() else next(self._whole.iter_errors(body), None)
 
 
@@ -113,16 +131,16 @@ class Asked:
     def conversation_after(self, said: list[Json], system: SystemContent) -> Conversation:
         """The conversation as it will come back."""
         field = _SAID_IN[self.api]
-        return _convert(self.api, {**self.body, field: self.items_after(said)}, system)
+        return _convert(self.api, _only_functions({**self.body, field: self.items_after(said)}), system)
 
 
 def read_request(
     api: Api, body: Json, before: list[Json], system: SystemContent, engine: TokenEngine
 ) -> Asked:
     """What a body asks for, after the items `before`. Raises RequestError, ConversionError, RenderError."""
-    body = _only_functions(body)
     if before:
-        body["input"] = [*before, *_items(body["input"])]
+        body = {**body, "input": [*before, *_items(body["input"])]}
+    body = _only_functions(body)
     return Asked(api, body, _convert(api, body, system), _sampling(body, engine.default_sampling))
 
 
@@ -170,7 +188,6 @@ def _only_functions(body: Json) -> Json:
 
 
 def _convert(api: Api, body: Json, system: SystemContent) -> Conversation:
-    body = _only_functions(body)
     try:
         return _CONVERT[api](body, system=system)
     except ConversionError as error:
@@ -178,7 +195,8 @@ def _convert(api: Api, body: Json, system: SystemContent) -> Conversation:
 
 
 def _sampling(body: Json, defaults: SamplingParams) -> SamplingParams:
-    limits = (body.get(key) for key in ("max_output_tokens", "max_completion_tokens", "max_tokens"))
-    given = {key: body.get(key) for key in ("temperature", "top_p", "seed")}
-    given["max_tokens"] = next((limit for limit in limits if limit is not None), None)
-    return replace(defaults, **{key: value for key, value in given.items() if value is not None})
+    given: Json = {name: body[name] for name in ("temperature", "top_p", "seed") if name in body}
+    for limit in ("max_output_tokens", "max_completion_tokens", "max_tokens"):
+        if limit in body:
+            given.setdefault("max_tokens", body[limit])
+    return replace(defaults, **given) if given else defaults

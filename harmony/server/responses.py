@@ -35,6 +35,7 @@ class ResponseWriter:
         body = asked.body
         self._sequence = 0
         self._opened: Opened | None = None
+        self._grows: Json | None = None
         self._output: list[Json] = []
         self.id = random_id("resp")
         self.body: Json = {
@@ -77,8 +78,9 @@ class ResponseWriter:
             case Opened():
                 self._opened = step
                 yield from self._open(step)
-            case Delta(text):
-                yield from self._grow(text)
+                self._grows = self._growing(step)
+            case Delta(text) if self._grows is not None:
+                yield self._event(**self._grows, delta=text)
             case Closed():
                 yield from self._close(step)
             case Returned():
@@ -103,9 +105,11 @@ class ResponseWriter:
         self._sequence += 1
         return event
 
+    def _place(self) -> Json:
+        return {"item_id": self._output[-1]["id"], "output_index": len(self._output) - 1}
+
     def _at_item(self, kind: str, **fields: Any) -> Json:
-        place = {"item_id": self._output[-1]["id"], "output_index": len(self._output) - 1}
-        return self._event(kind, **place, **fields)
+        return self._event(kind, **self._place(), **fields)
 
     def _at_part(self, kind: str, **fields: Any) -> Json:
         return self._at_item(kind, content_index=0, **fields)
@@ -121,16 +125,20 @@ class ResponseWriter:
         elif opened.kind != "call":
             yield self._at_part("response.content_part.added", part=_part(opened, ""))
 
-    def _grow(self, text: str) -> Iterator[Json]:
-        match self._opened:
+    def _growing(self, opened: Opened) -> Json | None:
+        """What all events say by which the open item grows; None for what grows unseen."""
+        match opened:
             case Opened("call"):
-                yield self._at_item("response.function_call_arguments.delta", delta=text)
+                about: Json = {"kind": "response.function_call_arguments.delta"}
             case Opened("builtin", name) if (written := hosted(name)) and written.shows_code:
-                yield self._at_item(f"response.{written.item}_code.delta", delta=text)
+                about = {"kind": f"response.{written.item}_code.delta"}
             case Opened("reasoning"):
-                yield self._at_part("response.reasoning_text.delta", delta=text)
+                about = {"kind": "response.reasoning_text.delta", "content_index": 0}
             case Opened("final" | "commentary"):
-                yield self._at_part("response.output_text.delta", delta=text, logprobs=[])
+                about = {"kind": "response.output_text.delta", "content_index": 0, "logprobs": []}
+            case _:
+                return None
+        return {**about, **self._place()}
 
     def _close(self, closed: Closed) -> Iterator[Json]:
         opened, text = self._opened, closed.text

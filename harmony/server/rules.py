@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from harmony.runtime.constraint import Constraint
     from harmony.runtime.generation import TokenEngine
     from harmony.server.requests import Asked
-    from harmony.server.store import Bounded
 
 _ANY_ARGUMENTS: Final = {"type": "object"}
 _FUNCTIONS: Final = "functions."
@@ -69,18 +68,19 @@ class _Answer:
         return self.format if _is_enforceable(self.place, response=self.format) else JsonSchema({})
 
 
+def stated_rules(asked: Asked) -> str:
+    """All that the rules of a request come from."""
+    return repr([asked.api, *map(asked.body.get, ("tools", "tool_choice", "text", "response_format"))])
+
+
 class TurnRules:
-    """The rules of one request; `grammars` keeps what requests of the same rules have in common.
+    """The rules of all requests that state them in the same words; `namespaces` are the built-in tools.
 
     Raises RequestError for a choice of tools that there are not.
     """
 
-    def __init__(
-        self, asked: Asked, namespaces: Sequence[ToolNamespaceConfig], grammars: Bounded[TurnGrammar]
-    ) -> None:
-        self._grammars = grammars
-        stated = [asked.body.get(name) for name in ("tools", "tool_choice", "text", "response_format")]
-        self._stated = repr([asked.api, [namespace.name for namespace in namespaces], *stated])
+    def __init__(self, asked: Asked, namespaces: Sequence[ToolNamespaceConfig]) -> None:
+        self._grammars: dict[bool, TurnGrammar] = {}
         functions = _functions(asked)
         known = {f"{_FUNCTIONS}{f.description.name}" for f in functions} | {n.name for n in namespaces}
         self._choice, allowed = _chosen(asked.body.get("tool_choice", "auto"), known)
@@ -90,16 +90,15 @@ class TurnRules:
         self._demanded_by = self._first_demand()
 
     async def constraint(self, engine: TokenEngine, *, first: bool) -> Constraint | None:
-        """What keeps the `first` turn of the request, or another, to the rules, ready to be used.
+        """What keeps the `first` turn of a request, or another, to the rules, ready to be used.
 
         A call that is demanded is made in the first turn. None where the engine can be kept to nothing and
         nothing was promised; a promise raises RequestError then.
         """
-        key = f"{first} {self._stated}"
         try:
-            if keeps_to_grammars(engine) and self._grammars.get(key) is None:
-                self._grammars.put(key, await asyncio.to_thread(self._grammar, first=first), 1)
-            constraint = constrain(engine, lambda: self._grammars.get(key) or self._grammar(first=first))
+            if keeps_to_grammars(engine) and first not in self._grammars:
+                self._grammars[first] = await asyncio.to_thread(self._grammar, first=first)
+            constraint = constrain(engine, lambda: self._grammars[first])
             return constraint if constraint.is_compiled else await asyncio.to_thread(constraint.ready)
         except GrammarError as error:
             if self._demanded_by is not None:

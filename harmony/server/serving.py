@@ -25,7 +25,7 @@ from harmony.server.chat import ChatWriter
 from harmony.server.generation import Generation
 from harmony.server.requests import Asked, read_request, validate
 from harmony.server.responses import ResponseWriter
-from harmony.server.rules import TurnRules
+from harmony.server.rules import TurnRules, stated_rules
 from harmony.server.store import Bounded, State, States
 from harmony.server.wire import sse
 from harmony.tools.tool import ServedTool
@@ -90,6 +90,7 @@ class Serving:
         self._system = lru_cache(maxsize=2)(self._system_on)
         self._states = States(limits.kept_tokens)
         self._responses: Bounded[list[Json]] = Bounded(limits.kept_items)
+        self._rules: Bounded[TurnRules] = Bounded(_KEPT_GRAMMARS)
         self.grammars: Bounded[TurnGrammar] = Bounded(_KEPT_GRAMMARS)
 
     @contextmanager
@@ -129,7 +130,7 @@ class Serving:
             )
         toolbox = Toolbox(state.tools)
         toolbox.pass_over(transcript.said)
-        rules = TurnRules(asked, [tool.namespace for tool in tools], self.grammars)
+        rules = self._rules_of(asked, tools)
         generation = Generation(
             self.engine,
             transcript,
@@ -151,6 +152,14 @@ class Serving:
         if asked.api == "responses" and asked.body.get("store") is not False:
             items = asked.items_after(said)
             self._responses.put(writer.id, items, len(str(items)))
+
+    def _rules_of(self, asked: Asked, tools: Sequence[ServedTool]) -> TurnRules:
+        """The rules of a request, which it has in common with others. Raises RequestError."""
+        key = stated_rules(asked)
+        if (rules := self._rules.get(key)) is None:
+            rules = TurnRules(asked, [tool.namespace for tool in tools])
+            self._rules.put(key, rules, 1)
+        return rules
 
     def _system_on(self, day: datetime.date, *, has_tools: bool) -> SystemContent:
         """What the model is told of itself."""

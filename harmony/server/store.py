@@ -12,7 +12,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from harmony import Message, Transcript, load_encoding
+from harmony import Message, Role, Transcript, load_encoding
 from harmony.turns import is_reasoning
 
 if TYPE_CHECKING:
@@ -82,16 +82,29 @@ class States:
     def resume(self, messages: Sequence[Message], tools: Sequence[ServedTool] = ()) -> State:
         """The state after these messages, as far as it is known as it was sampled.
 
-        What is not known is rendered, and begins with copies of `tools`. Raises RenderError.
+        What is not known is rendered, and begins with copies of `tools`. How conversations open is kept,
+        since many open alike. Raises RenderError.
         """
         state, said = State(Transcript(load_encoding()), tools), 0
         for stop, key in reversed([*_prefixes(messages)]):
             if (known := self._kept.get(key)) is not None:
                 state, said = known, stop
                 break
-        state = state.copy()
+        state, opening = state.copy(), _opening(messages)
+        if said < opening:
+            state.transcript.append(*messages[said:opening])
+            self.put(messages[:opening], state)
+            said = opening
         state.transcript.append(*messages[said:])
         return state
+
+
+def _opening(messages: Sequence[Message]) -> int:
+    """How many messages tell the model who it is and what it has, before anything is said."""
+    said = (
+        n for n, message in enumerate(messages) if message.author.role not in (Role.SYSTEM, Role.DEVELOPER)
+    )
+    return next(said, len(messages))
 
 
 def _prefixes(messages: Sequence[Message]) -> Iterator[tuple[int, str]]:

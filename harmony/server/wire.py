@@ -10,14 +10,14 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from pydantic_core import to_json
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse, Response
 
 from harmony.errors import RequestError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine, Iterable
 
-    from starlette.requests import Request
     from starlette.types import Receive, Scope, Send
 
 T = TypeVar("T")
@@ -25,23 +25,24 @@ T = TypeVar("T")
 _DEEPEST: Final = 64
 _UPLOAD_SECONDS: Final = 60
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_OF_EVENTS: Final = [
+    (b"cache-control", b"no-cache"),
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+]
 
 
-async def read_json(request: Request, most_bytes: int) -> dict[str, Any]:
-    """The JSON object in the body. Raises RequestError."""
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+async def read_json(scope: Scope, receive: Receive, most_bytes: int) -> dict[str, Any]:
+    """The JSON object in the body of a request. Raises RequestError, and ClientDisconnect before its end."""
+    content_type = dict(scope["headers"]).get(b"content-type", b"").partition(b";")[0]
+    if content_type.strip().lower() != b"application/json":
         raise RequestError("send the body as application/json", status=415)
-    body = bytearray()
     try:
         async with asyncio.timeout(_UPLOAD_SECONDS):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > most_bytes:
-                    raise RequestError(f"the body is longer than {most_bytes} bytes", status=413)
+            body = await _read(receive, most_bytes)
     except TimeoutError:
         raise RequestError(f"the body took longer than {_UPLOAD_SECONDS} s", status=408) from None
     try:
-        value = json.loads(body.decode(), parse_constant=_refuse_constant, parse_float=_finite)
+        value = _DECODER.decode(body.decode())
     except (ValueError, RecursionError) as error:
         raise RequestError(f"the body is not JSON: {str(error).partition(chr(10))[0]}") from None
     if not isinstance(value, dict):
@@ -78,23 +79,20 @@ def sse(events: Iterable[dict[str, Any]], *, named: bool) -> bytes:
     return b"".join(b"data: %s\n\n" % to_json(event) for event in events)
 
 
-class EventStream(StreamingResponse):
+class EventStream:
     """Sends chunks as they are produced, and stops their production when the client leaves.
 
     What a slow reader has not taken is not produced yet: its tokens wait in the engine.
     """
 
-    media_type = "text/event-stream"
-
     def __init__(self, chunks: AsyncGenerator[bytes]) -> None:
-        super().__init__(chunks, headers={"Cache-Control": "no-cache"})
         self._chunks = chunks
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await until_left(receive, self._send_all(send))
 
     async def _send_all(self, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await send({"type": "http.response.start", "status": 200, "headers": _OF_EVENTS})
         async with aclosing(self._chunks) as chunks:
             async for chunk in chunks:
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -103,24 +101,37 @@ class EventStream(StreamingResponse):
 
 async def until_left(receive: Receive, work: Coroutine[Any, Any, T]) -> T | None:
     """What `work` gives; it is cancelled when the client leaves, and gives None."""
-    working = asyncio.create_task(work)
-    leaving = asyncio.create_task(_left(receive))
+    working = asyncio.current_task()
+    assert working is not None
+    watching = asyncio.create_task(_cancel_when_left(receive, working))
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        return working.result() if working.done() else None
+        return await work
+    except asyncio.CancelledError:
+        if not watching.done() or working.uncancel():  # somebody else cancels it
+            raise
+        return None
     finally:
-        await _end(working, leaving)
+        watching.cancel()
 
 
-async def _left(receive: Receive) -> None:
+async def _cancel_when_left(receive: Receive, working: asyncio.Task[Any]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+    working.cancel()
 
 
-async def _end(*tasks: asyncio.Task[Any]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+async def _read(receive: Receive, most_bytes: int) -> bytearray:
+    """The body of a request. Raises RequestError, and ClientDisconnect before its end."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body += message.get("body", b"")
+        if len(body) > most_bytes:
+            raise RequestError(f"the body is longer than {most_bytes} bytes", status=413)
+        if not message.get("more_body", False):
+            return body
 
 
 def _is_deep(value: object) -> bool:
@@ -146,3 +157,6 @@ def _finite(digits: str) -> float:
     if math.isinf(number):
         raise ValueError(f"{digits} is too large a number")
     return number
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
