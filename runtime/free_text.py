@@ -46,8 +46,8 @@ class FreeText:
             return packed(may_follow, self.table.words)
         tokens = enumerate(self.table.tokens)
         may_not = [token for token, text in tokens if not text.isascii() and _cut(text) is None]
-        may_follow = np.delete(np.arange(len(self.table.tokens)), may_not)
-        return packed(np.append(may_follow, end), self.table.words)
+        all_but = np.delete(np.arange(len(self.table.tokens)), may_not)
+        return packed(np.append(all_but, end), self.table.words)
 
     @cached_property
     def _going_on(self) -> list[tuple[int, bytes]]:
