@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from harmony.runtime.token_table import WORD, Mask, packed
+from harmony.runtime.token_table import Mask, packed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,9 +36,10 @@ class FreeText:
             self._masks[cut, end] = self._mask(cut, end)
         return self._masks[cut, end]
 
-    def cut_after(self, cut: bytes, token: int) -> bytes:
-        """The bytes behind the last whole character, after a token of the mask."""
-        return _cut(cut + self.table.tokens[token]) or b""
+    def cut_after(self, cut: bytes, token: int) -> bytes | None:
+        """The bytes behind the last whole character, after a token; None if it may not follow."""
+        tokens = self.table.tokens
+        return _cut(cut + tokens[token]) if token < len(tokens) else None
 
     def _mask(self, cut: bytes, end: int) -> Mask:
         if cut:
@@ -80,18 +81,18 @@ class TextMatcher:
             return False
         self.stopped = token == self._end
         if not self.stopped:
-            self._cut = self._free.cut_after(self._cut, token)
+            self._cut = self._free.cut_after(self._cut, token) or b""
         return True
 
     def validate(self, tokens: Sequence[int]) -> int:
         cut = self._cut
         for count, token in enumerate(() if self.stopped else tokens):
-            if not self._free.mask(cut, self._end)[token // WORD] >> token % WORD & 1:
-                return count
-            if token == self._end:
+            if token == self._end and not cut:
                 after = tokens[count + 1 : count + 2]
                 return count + 1 + ([*after] == [self._free.table.end_of_text])
-            cut = self._free.cut_after(cut, token)
+            if (following := self._free.cut_after(cut, token)) is None:
+                return count
+            cut = following
         return 0 if self.stopped else len(tokens)
 
     def forced(self) -> list[int]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from harmony.agent.grammars import harmony_grammars
-from harmony.runtime.free_text import ANY_TEXT, FreeText
+from harmony.runtime.free_text import ANY_TEXT, FreeText, TextMatcher
 from harmony.runtime.token_table import unpacked
 from harmony.vocabulary import END, VOCABULARY_SIZE
 
@@ -20,4 +20,18 @@ def test_the_masks_are_those_of_the_compiled_grammar(cut: str) -> None:
     assert matcher.consume_tokens([octets[bytes([octet])] for octet in written])
     theirs = {*unpacked(np.frombuffer(matcher.compute_bitmask(), np.int32)[: table.words])}
     expected = theirs if written else theirs - {table.end_of_text} | {END}
-    assert {*unpacked(FreeText(table).mask(written, END))} == expected
+    free = FreeText(table)
+    assert {*unpacked(free.mask(written, END))} == expected
+    assert {n for n in range(table.size) if free.cut_after(written, n) is not None} == expected - {END}
+
+
+def test_a_text_is_checked_without_its_masks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They take long to make, and are needed only where a token is sampled."""
+    monkeypatch.delattr(FreeText, "mask")
+    octets = {GRAMMARS.table.tokens[token]: token for token in GRAMMARS.table.octets}
+    cut = octets[b"\xc3"]
+    matcher = TextMatcher(FreeText(GRAMMARS.table), END)
+    assert matcher.validate([cut, octets[b"\xa4"], END]) == 3
+    assert matcher.validate([cut, octets[b"a"]]) == matcher.validate([cut, END]) == 1
+    assert matcher.consume(cut)
+    assert matcher.validate([END]) == 0
