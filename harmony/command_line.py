@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Collection
 from difflib import get_close_matches
@@ -37,6 +38,17 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 on: {text}")
     return int(text)
+
+
+def seconds(text: str) -> float:
+    """The type of an option that is a time."""
+    try:
+        given = float(text)
+    except ValueError:
+        given = -1.0
+    if not 0 < given < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number of seconds above 0: {text}")
+    return given
 
 
 def read_text(file: str) -> str:

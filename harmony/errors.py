@@ -19,9 +19,9 @@
     │   └── NotEnoughMemoryError   the estimate, made before loading, exceeds what is free
     ├── ContextLengthError     a prompt longer than the model's context
     ├── EngineError            an engine that failed while it generated
+    │   └── ReplayError            a replay that is asked for something else than what was recorded
     ├── SessionError           a saved session that is not there, damaged, or changed by another process
     ├── ApprovalNeededError    a call that waits for somebody's decision
-    │   └── ReplayError            a replay that is asked for something else than what was recorded
     ├── TraceError             a file that is no trace, or that cannot be written
     ├── ToolError              a tool that cannot be defined, or that failed; its text is meant for the model
     ├── SandboxUnavailableError  nothing on this machine can confine model code

@@ -136,7 +136,8 @@ def function(
 def _from_signature(
     call: Callable[..., Any], name: str | None, description: str | None, approve: Approve | None
 ) -> FunctionTool[..., Any]:
-    tool_name = _callable_name(name or str(getattr(call, "__name__", type(call).__name__)))
+    named = str(getattr(call, "__name__", type(call).__name__)) if name is None else name
+    tool_name = _callable_name(named)
     summary, texts = read_docstring(inspect.getdoc(call) or "")
     model, parameters = _model(call, tool_name, texts)
     schema = simplify(model.model_json_schema(schema_generator=_QuietSchema)) if parameters else None

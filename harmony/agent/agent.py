@@ -133,7 +133,10 @@ class Agent:
         output_type: type[object] | Format | None = None,
         **options: Unpack[RunOptions],
     ) -> RunResult[Any]:
-        """`run` for programs without an event loop; the tools' processes end with it."""
+        """`run` for programs without an event loop; the tools' processes end with it.
+
+        Raises RuntimeError where one runs already, as in a notebook.
+        """
 
         async def run_once() -> RunResult[Any]:
             run = self._run(prompt, output_type, **options)
@@ -144,7 +147,11 @@ class Agent:
             finally:
                 await self.close_tools()
 
-        return asyncio.run(run_once())
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(run_once())
+        raise RuntimeError("an event loop runs here, as in every notebook: `await agent.run(...)` instead")
 
     @overload
     def stream(self, prompt: str | None, **options: Unpack[RunOptions]) -> Run[str]: ...

@@ -10,7 +10,7 @@ from typing import Any
 
 from harmony.agent.output import Format
 from harmony.agent.shell import SHELLS
-from harmony.command_line import Parser, did_you_mean, positive, read_schema
+from harmony.command_line import Parser, did_you_mean, positive, read_schema, seconds
 from harmony.errors import UsageError
 from harmony.runtime.generation import SamplingParams
 from harmony.tools import browser
@@ -127,7 +127,7 @@ def parser() -> argparse.ArgumentParser:
     add("--temperature", type=float, help="0 takes the most likely token (default: as the model asks)")
     add("--max-turns", type=positive, default=20, metavar="N", help="model turns in an answer (20)")
     add("--max-tokens", type=positive, metavar="N", help="sampled tokens in an answer")
-    add("--timeout", type=float, metavar="SECONDS", help="wall-clock time for an answer")
+    add("--timeout", type=seconds, metavar="SECONDS", help="wall-clock time for an answer")
     add("--completion", choices=SHELLS, help="print what completes harmony-agent in this shell, and leave")
     add("--version", action="version", version=_version())
     return p

@@ -36,7 +36,7 @@ class Limits:
 
     `reasoning_tokens` ends the reasoning of a run that takes longer, where a grammar can be kept to. A
     tool's answer is cut in the middle to `tool_output_tokens`, or to a quarter of the model's context
-    if that is less.
+    if that is less. Raises ValueError for what is no limit.
     """
 
     turns: int = 20
@@ -45,6 +45,14 @@ class Limits:
     seconds: float | None = None
     reasoning_tokens: int | None = None
     tool_output_tokens: int = TOOL_OUTPUT_TOKENS
+
+    def __post_init__(self) -> None:
+        if self.turns < 1:
+            raise ValueError(f"turns must be 1 or more: {self}")
+        for name in ("tool_calls", "tokens", "seconds", "reasoning_tokens", "tool_output_tokens"):
+            limit = getattr(self, name)
+            if limit is not None and not limit >= 0:  # nor is NaN
+                raise ValueError(f"{name} must be 0 or more: {self}")
 
 
 class RunOptions(TypedDict, total=False):

@@ -317,3 +317,13 @@ def test_no_sampled_tokens_can_raise(sampled: list[int | str]) -> None:
     sampling = SamplingParams(max_tokens=len(tokens) or 1)
     _, result = run(engine, limits=Limits(turns=3), sampling=sampling)
     assert result.transcript.prompt
+
+
+def test_in_an_event_loop_the_run_is_to_be_awaited() -> None:
+    """As in a notebook, whose user reads what to write."""
+
+    async def notebook() -> None:
+        with pytest.raises(RuntimeError, match=r"`await agent.run\(...\)` instead"):
+            Agent(Scripted(FINAL)).run_sync("?")
+
+    asyncio.run(notebook())

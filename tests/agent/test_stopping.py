@@ -125,6 +125,15 @@ def test_no_tokens_are_no_turn() -> None:
     assert (result.stop_reason, engine.prompts) == ("max_tokens", [])
 
 
+@pytest.mark.parametrize(
+    "limits", [{"turns": 0}, {"tokens": -1}, {"seconds": float("nan")}, {"tool_calls": -1}]
+)
+def test_what_is_no_limit_is_refused(limits: dict[str, Any]) -> None:
+    """By its name, before anything runs."""
+    with pytest.raises(ValueError, match=f"{next(iter(limits))} must be"):
+        Limits(**limits)
+
+
 def run(engine: Failing, **options: Any) -> tuple[list[Event], Run[str], str]:
     """What happened, and the error that ended the run."""
 

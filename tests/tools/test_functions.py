@@ -142,6 +142,12 @@ def test_names_that_the_format_cannot_call(name: str) -> None:
     """Such a name is refused when the tool is made, with the characters that would do."""
     with pytest.raises(ToolError, match="use 1 to 64 of the characters"):
         FunctionTool.from_schema(name, "", None, lambda: "")
+    with pytest.raises(ToolError, match="use 1 to 64 of the characters"):
+        function(name=name)(callable_by_its_name)
+
+
+def callable_by_its_name() -> None:
+    """Could be called by its own name."""
 
 
 def test_a_lambda_needs_a_name() -> None:
