@@ -47,7 +47,10 @@ def open_call(said: Sequence[Segment]) -> Call | None:
 
 
 def fitted(encoding: HarmonyEncoding, text: str, most: int, context_length: int) -> str:
-    """What a tool said, cut in the middle to `most` tokens, or to a quarter of the model's context."""
+    """What a tool said, cut in the middle to `most` tokens, or to a quarter of the model's context.
+
+    The note of what was left out is among them; it stands alone where nothing else has room.
+    """
     return _cut_in_the_middle(encoding, text, min(most, context_length // 4))
 
 
@@ -57,6 +60,13 @@ def _cut_in_the_middle(encoding: HarmonyEncoding, text: str, most: int) -> str:
     tokens = encoding.encode(text, disallowed_special=())
     if len(tokens) <= most:
         return text
-    head, tail = tokens[: most // 2], tokens[-(most // 2) :]
-    dropped = len(tokens) - len(head) - len(tail)
-    return f"{encoding.decode(head)}\n[… {dropped} tokens left out …]\n{encoding.decode(tail)}"
+    kept = most
+    while True:
+        half = max(0, kept // 2)
+        head, tail = tokens[:half], tokens[len(tokens) - half :]
+        note = f"[… {len(tokens) - 2 * half} tokens left out …]"
+        cut = f"{encoding.decode(head)}\n{note}\n{encoding.decode(tail)}"
+        excess = len(encoding.encode(cut, disallowed_special=())) - most
+        if excess <= 0 or not half:
+            return cut
+        kept -= excess

@@ -75,7 +75,9 @@ def _recorded(options: argparse.Namespace) -> TracedRun:
     """The run that is meant."""
     runs = read_trace(options.file, load_encoding())
     found = [run for run in runs if options.run in (None, run.line.run)]
+    if not runs:
+        raise UsageError(f"{options.file} has no run that was written whole; record one with --trace")
     if not found:
-        there = ", ".join(run.line.run for run in runs) or "none"
-        raise UsageError(f"{options.file} has no run {options.run or ''}; there are: {there}")
+        there = ", ".join(run.line.run for run in runs)
+        raise UsageError(f"{options.file} has no run {options.run}; there are: {there}")
     return found[-1]

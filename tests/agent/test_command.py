@@ -354,7 +354,7 @@ def test_a_traced_run_is_shown_again(engine: Scripted, capsys: pytest.CaptureFix
         (["trace", "replay", "absent.jsonl"], "absent.jsonl cannot be read"),
         (["trace", "replay", "sums.py"], "line 1"),
         (["trace", "view", "."], "cannot be read"),
-        (["trace", "replay", "--run", "7", "run.jsonl"], "has no run 7; there are: "),
+        (["trace", "replay", "--run", "7", "run.jsonl"], "no run that was written whole"),
         (["--trace", "sums.py", "?"], "choose another file"),
         (["--logprobs", "-1", "?"], "logprobs must be"),
     ],

@@ -256,6 +256,24 @@ def test_a_run_that_a_hook_stopped_replays(tmp_path: Path, place: str) -> None:
     assert events_of(replay(recorded)) == events
 
 
+def test_an_answer_that_was_cut_replays(tmp_path: Path) -> None:
+    """As it was cut, and not cut again."""
+
+    @function(name="double")
+    def flood(number: int) -> str:
+        """Twice a number."""
+        return f"{number} " * 1000
+
+    agent = Agent(
+        Scripted(CALL, FINAL),
+        tools=[flood],
+        limits=Limits(tool_output_tokens=50),
+        trace=tmp_path / "run.jsonl",
+    )
+    events = events_of(agent.stream("What is twice 21?"))
+    assert events_of(replay(read_trace(tmp_path / "run.jsonl", ENCODING)[-1])) == events
+
+
 def test_a_turn_that_was_asked_for_again_replays(tmp_path: Path) -> None:
     """Without what failed, and without the notice of it."""
 
