@@ -274,7 +274,7 @@ class StreamableParser:
         else:
             if not 0 <= token < VOCABULARY_SIZE:
                 self._report(Fault.TOKEN_UNKNOWN, "put U+FFFD for it", expected="a token of the vocabulary")
-            elif is_stray(token):
+            elif token >= ORDINARY_TOKENS and is_stray(token):
                 self._report(Fault.SPECIAL_UNEXPECTED, "left it out of the header", expected="<|message|>")
             self._header_tokens.append(token)
 

@@ -39,6 +39,7 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 _TRAINED = re.compile(r"(?:python|browser)(?:\..*)?", re.DOTALL)
+_AS_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _FOLDERS = re.compile(r"(?<![\w:/.])/(?:[^\s/'\":]+/)+")
 
 
@@ -91,7 +92,7 @@ class FunctionTool(Generic[Parameters, Result]):
                 "it has to be text"
             )
         try:
-            return json.dumps(to_jsonable_python(result), ensure_ascii=False, allow_nan=False)
+            return _AS_JSON.encode(to_jsonable_python(result))
         except (PydanticSerializationError, ValueError) as error:
             raise ToolError(
                 f"The result of {self._description.name} cannot be written as JSON: {error}"

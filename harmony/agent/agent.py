@@ -111,7 +111,7 @@ class Agent:
         SandboxUnavailableError when python is called where nothing can confine it. What else goes wrong in
         a tool is told to the model. What had been said by then is in the session.
         """
-        run = self._run(prompt, output_type, **options)
+        run = self._run(prompt, output_type, is_read=False, **options)
         async for _ in run:
             pass
         return run.result
@@ -139,7 +139,7 @@ class Agent:
         """
 
         async def run_once() -> RunResult[Any]:
-            run = self._run(prompt, output_type, **options)
+            run = self._run(prompt, output_type, is_read=False, **options)
             try:
                 async for _ in run:
                     pass
@@ -219,6 +219,7 @@ class Agent:
         transcript: Transcript | None = None,
         session: Session | None = None,
         tool_choice: str = "auto",
+        is_read: bool = True,
     ) -> Run[Any]:
         asked = TEXT if output_type is None else output_of(output_type)
         section = None if asked.format is None else asked.format.section
@@ -231,8 +232,18 @@ class Agent:
         transcript = self._opening.conversation(prompt, transcript, section)
         monitor = None if self._monitor is None else self._monitor()
         trace = None if self._trace is None else self._trace.begin(transcript, self._limits)
-        limits, hooks = self._limits, self._hooks
-        return Run(self._step, transcript, limits, asked, tool_choice, session, monitor, trace, hooks)
+        return Run(
+            self._step,
+            transcript,
+            self._limits,
+            asked,
+            tool_choice,
+            session,
+            monitor,
+            trace,
+            self._hooks,
+            is_read=is_read,
+        )
 
     async def _step(self, run: Run[T]) -> AsyncGenerator[Event]:
         """One turn of the model, or, when a call is open, of the tool."""
@@ -250,7 +261,13 @@ class Agent:
         sampling = run.within_limits(sampling)
         enforced = self._enforcer.enforcement(engine, run)
         completion = Completion(
-            self._encoding, engine, run.transcript.prompt, sampling, enforced, self._retries
+            self._encoding,
+            engine,
+            run.transcript.prompt,
+            sampling,
+            enforced,
+            self._retries,
+            is_told=run.is_told,
         )
         try:
             async with aclosing(completion.events(run.seconds_left)) as events:

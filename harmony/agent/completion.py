@@ -1,9 +1,9 @@
 """What the model samples in one turn: events as it streams, messages when it has ended."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from harmony import HarmonyEncoding, Message, Role, StreamableParser, StreamState
 from harmony.agent.calls import Call
@@ -28,12 +28,17 @@ from harmony.transcript import Transcript
 if TYPE_CHECKING:
     from harmony.runtime.constraint import Constraint
 
+Teller = type[ReasoningDelta] | type[CommentaryDelta] | type[TextDelta]
+
+_CONTENT: Final = StreamState.CONTENT
+
 
 class Completion:
     """One turn of the model: from `<|start|>assistant` to the call or the answer that ends it.
 
     `finish` says how it ended: "stop" when the model ended it, a reason to stop the run when it was cut
-    off, None while it goes on or when it was cancelled.
+    off, None while it goes on or when it was cancelled. If it is not told, there are no events of its
+    tokens, which take most of their time.
     """
 
     def __init__(
@@ -44,17 +49,22 @@ class Completion:
         sampling: SamplingParams,
         enforcement: Enforcement = FREE,
         retries: Retries = NO_RETRIES,
+        *,
+        is_told: bool = True,
     ) -> None:
         self._engine = engine
         self._prompt = prompt
         self._sampling = sampling
         self._enforcement = enforcement
         self._retries = retries
+        self._is_told = is_told
         self._stop = encoding.stop_tokens_for_assistant_actions()
         self._parser = StreamableParser(encoding, Role.ASSISTANT, strict=False)
         self._citations = WholeCitations()
         self._cached = 0
         self._repairs_told = 0
+        self._in_content = False
+        self._teller: Teller | None = None
         self.finish: Literal["stop"] | StopReason | None = None
         self.closed = False
 
@@ -90,16 +100,24 @@ class Completion:
         generation = generate(
             self._engine, self._prompt, self._sampling, stop=self._stop, constraint=constraint
         )
+        if seconds_left() is not None:
+            generation = _timed(generation, seconds_left)
         async with aclosing(generation) as tokens:
-            while self.finish is None:
-                try:
-                    left = seconds_left()
-                    token = await (anext(tokens) if left is None else _within(left, anext(tokens)))
-                except TimeoutError:
-                    self.finish = "timeout"
+            try:
+                async for token in tokens:
+                    self._cached = token.cached_tokens
+                    self._parser.process(token.token)
+                    if token.finish_reason is not None:
+                        self._end(token)
+                    if self._is_told:
+                        for event in self._told():
+                            yield event
+                    if self.finish is not None:
+                        break
                 else:
-                    for event in self._take(token):
-                        yield event
+                    raise EngineError(f"{self._engine.name} ended without a reason; use another engine")
+            except TimeoutError:
+                self.finish = "timeout"
         if held := self._citations.flush():
             yield TextDelta(text=held)
 
@@ -128,48 +146,62 @@ class Completion:
         """The tokens of this turn."""
         return turn_usage(self._parser, prompt_tokens=len(self._prompt), cached_tokens=self._cached)
 
-    def _take(self, token: GeneratedToken) -> list[Event]:
-        self._cached = token.cached_tokens
-        self.closed = token.closed
-        parser = self._parser.process(token.token)
-        if token.finish_reason == "stop":
-            self.finish = "stop"
-        elif token.finish_reason == "length":
-            spent = len(parser.tokens) == self._sampling.max_tokens
-            self.finish = "max_tokens" if spent else "context"
-        events: list[Event] = [
-            Repaired(problem=repair.fault, assumed=repair.assumed)
-            for repair in parser.diagnostics[self._repairs_told :]
-        ]
-        self._repairs_told += len(events)
-        in_content = parser.state is StreamState.CONTENT
-        if parser.last_content_delta and (told := self._told(parser.last_content_delta, in_content)):
-            events.append(told)
-        if not in_content and (held := self._citations.flush()):
+    def _told(self) -> list[Event]:
+        """What the last token tells."""
+        parser = self._parser
+        events: list[Event] = []
+        if len(parser.diagnostics) > self._repairs_told:
+            events += self._repaired()
+        was_in_content, self._in_content = self._in_content, parser.state is _CONTENT
+        if self._in_content and not was_in_content:
+            self._teller = _teller(parser.current_channel, parser.current_recipient)
+        if delta := parser.last_content_delta:
+            if not self._in_content and not was_in_content:  # what is left of a header
+                ended = parser.parsed_messages[-1].message
+                self._teller = _teller(ended.channel, ended.recipient)
+            if self._teller is TextDelta:
+                delta = self._citations.feed(delta)
+            if delta and self._teller is not None:
+                events.append(self._teller(text=delta))
+        if not self._in_content and (held := self._citations.flush()):
             events.append(TextDelta(text=held))
         return events
 
-    def _told(self, text: str, in_content: bool) -> Event | None:
-        """What more of a message is to its reader."""
-        parser = self._parser
-        if in_content:
-            channel, recipient = parser.current_channel, parser.current_recipient
+    def _end(self, last: GeneratedToken) -> None:
+        self.closed = last.closed
+        if last.finish_reason == "stop":
+            self.finish = "stop"
         else:
-            ended = parser.parsed_messages[-1].message
-            channel, recipient = ended.channel, ended.recipient
-        if is_call(recipient):
-            return None
-        if channel == "analysis":
-            return ReasoningDelta(text=text)
-        if channel == "commentary":
-            return CommentaryDelta(text=text)
-        shown = self._citations.feed(text)
-        return TextDelta(text=shown) if shown else None
+            spent = len(self._parser.tokens) == self._sampling.max_tokens
+            self.finish = "max_tokens" if spent else "context"
+
+    def _repaired(self) -> list[Event]:
+        """What was repaired since this was asked last."""
+        repairs = self._parser.diagnostics[self._repairs_told :]
+        self._repairs_told += len(repairs)
+        return [Repaired(problem=repair.fault, assumed=repair.assumed) for repair in repairs]
 
 
-async def _within(seconds: float, token: Awaitable[GeneratedToken]) -> GeneratedToken:
-    async with asyncio.timeout(seconds):
-        return await token
+def _teller(channel: str | None, recipient: str | None) -> Teller | None:
+    """How more of a message is told to its reader; None for calls, which are told when they are whole."""
+    if is_call(recipient):
+        return None
+    if channel == "analysis":
+        return ReasoningDelta
+    return CommentaryDelta if channel == "commentary" else TextDelta
+
+
+async def _timed(
+    generation: AsyncGenerator[GeneratedToken], seconds_left: Callable[[], float | None]
+) -> AsyncGenerator[GeneratedToken]:
+    """The tokens while there is time; raises TimeoutError when it is up."""
+    async with aclosing(generation) as tokens:
+        while True:
+            async with asyncio.timeout(seconds_left()):
+                token = await anext(tokens, None)
+            if token is None:
+                return
+            yield token
 
 
 def _is_answer(message: Message) -> bool:

@@ -109,7 +109,8 @@ class Run(Generic[T]):
 
     `step` takes one turn and yields its events; it sets `stop_reason` when the run is over, and `model` to
     the name of the engine. What was said is saved in `session` before the first turn, after each step, and
-    when the run is stopped in one.
+    when the run is stopped in one. `is_told` says whether there are events of its tokens: none where
+    nobody reads them, neither who began the run (`is_read`) nor what stands beside it.
     """
 
     def __init__(
@@ -123,10 +124,14 @@ class Run(Generic[T]):
         monitor: ReasoningMonitor | None = None,
         trace: "RunTrace | None" = None,
         hooks: Hooks | None = None,
+        *,
+        is_read: bool = True,
     ) -> None:
         events = self._all_steps(step)
         events = events if trace is None else trace.events(events)
         self._events = events if hooks is None else hooks.around_run(self, events)
+        hooked = hooks is not None and type(hooks).around_run is not Hooks.around_run
+        self.is_told = is_read or hooked or not (trace is None and monitor is None)
         self.trace = trace
         self.model = ""
         self._deadline = None if limits.seconds is None else time.monotonic() + limits.seconds
