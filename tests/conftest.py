@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from harmony.runtime.grammars import Grammars
+
+if workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # they, and what they start, share the cores
+    cores = len(os.sched_getaffinity(0))
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, cores // int(workers))))
+
 hypothesis.settings.register_profile(
     "default",
     deadline=None,

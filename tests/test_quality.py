@@ -101,4 +101,4 @@ def test_the_readme_and_ci_run_one_command() -> None:
     section = readme.split("<!-- test command -->")[1].split("```\n")[0]
     commands = [line for line in section.splitlines() if line.startswith("python3 ")]
     assert len(commands) == 1
-    assert commands[0].endswith("-m pytest")
+    assert commands[0].endswith("-m pytest -n logical")

@@ -1,5 +1,7 @@
 """The compiled operations against the torch reference in float64 and float32, at the model's real shapes."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -132,13 +134,32 @@ def test_experts() -> None:
 
 
 @pytest.mark.parametrize("window", [None, 128])
-@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 300), (3, 131)])
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (1, 300), (3, 131), (2, 3000)])
 def test_attention(n: int, m: int, window: int | None) -> None:
-    """64 query heads share 8 key heads; sinks and window count."""
+    """64 query heads share 8 key heads; sinks and window count, over however many blocks of keys."""
     q, k, v = (torch.randn(size, heads, 64).bfloat16() for size, heads in ((n, 64), (m, 8), (m, 8)))
     sinks = torch.randn(64)
     wanted = attention(q.float(), k.float(), v.float(), sinks, window=window)
     assert torch.allclose(attention_on_cpu(q, k, v, sinks, window).float(), wanted, rtol=ULP, atol=1e-5)
+
+
+WITHOUT_MEMORY = """
+import resource, torch
+from harmony.kernels.cpu.attention import attention
+
+q, k, v = torch.randn(1, 64, 16), torch.randn(200_000, 1, 16), torch.randn(200_000, 1, 16)
+q, k, v, sinks = q.bfloat16(), k.bfloat16(), v.bfloat16(), torch.zeros(64)
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (20 << 20),) * 2)
+assert attention(q, k, v, sinks, None).isfinite().all()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the process's size in /proc")
+def test_a_long_context_takes_no_memory() -> None:
+    """Not the 51 MB of all weights of a query, whose lack nobody would be told of in a kernel."""
+    done = subprocess.run([sys.executable, "-c", WITHOUT_MEMORY], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_huge_sink_silences_a_head() -> None:

@@ -107,9 +107,9 @@ def test_beside_transformers_and_a_server(tmp_path: Path) -> None:
 CORRUPTED = """
 import sys
 from harmony.kernels import packed
-from harmony.runtime.bench import shapes
+from harmony.runtime.bench import check, shapes
 from harmony.runtime.bench.__main__ import main
-from harmony.runtime.bench.shapes import SHAPES
+check.PROMPT, check.DECODED = 20, 2  # enough to see it
 pack = shapes.pack
 shapes.pack = lambda blocks, scales: pack(blocks.roll(1, 0), scales)
 sys.exit(main(sys.argv[1:]))
