@@ -96,7 +96,12 @@ def test_parse_gives_the_type_at_any_temperature(tiny: OpenAI, seed: int) -> Non
 def test_a_streamed_type(tiny: OpenAI) -> None:
     """The helper for streams parses what the deltas make up."""
     with tiny.responses.stream(
-        model="tiny", input=ORDER, text_format=Order, temperature=2, max_output_tokens=150
+        model="tiny",
+        input=ORDER,
+        text_format=Order,
+        temperature=2,
+        max_output_tokens=150,
+        extra_body={"seed": 0},
     ) as stream:
         assert isinstance(stream.get_final_response().output_parsed, Order)
 

@@ -38,9 +38,9 @@ def served(engine: TokenEngine, **options: Any) -> AbstractContextManager[str]:
 
 
 @contextmanager
-def listening(app: Starlette) -> Iterator[str]:
-    """The URL of an application."""
-    config = uvicorn.Config(app, port=0, log_level="error", ws="none")
+def listening(app: Starlette, **options: Any) -> Iterator[str]:
+    """The URL of an application; `options` are uvicorn's."""
+    config = uvicorn.Config(app, port=0, log_level="error", ws="none", **options)
     server = uvicorn.Server(config)
     started = threading.Event()
 
