@@ -1,7 +1,6 @@
 """Attention of queries over the cache, by blocks of keys."""
 
 import math
-from typing import Final
 
 import numpy as np
 from numba import carray, njit
@@ -14,8 +13,7 @@ from harmony.kernels.cpu.compiled.llvm import load_f32, load_i32, pointer_f32, s
 from harmony.kernels.cpu.compiled.wide import add_product, load, load_bf16, splat, store
 from harmony.kernels.cpu.vectors import LANES
 
-_LINE: Final = 64
-_room = stack(ROOM + _LINE)
+_room = stack(ROOM)
 
 
 @njit(fastmath={"contract", "reassoc", "nsz"})
@@ -49,7 +47,7 @@ def attention(arguments, first, last):
     lengths, sinks, found, kv_heads = arguments[4], arguments[5], arguments[6], arguments[7]
     group, size, width, page = arguments[8], arguments[9], arguments[10], arguments[11]
     page_step, head_step, row_step, window = arguments[12], arguments[13], arguments[14], arguments[15]
-    block, floats = arguments[16], (_room() + _LINE - 1) // _LINE * _LINE
+    block, floats = arguments[16], _room()
     sums = floats + 4 * group * size
     tops = sums + 4 * group * size
     totals = tops + 4 * group

@@ -6,11 +6,12 @@ arithmetic modulo 2^32; with the 12 taken back they are at most 12 * 2^22 each, 
 block is exact before it becomes a float.
 """
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
 from harmony.kernels.cpu.compiled import avx512f
-from harmony.kernels.cpu.compiled.avx512 import AHEAD
 from harmony.kernels.cpu.compiled.fixed_point import GROUP, SCALES, SUMS, finish, place
 from harmony.kernels.cpu.compiled.llvm import (
     add_i32x16,
@@ -23,7 +24,7 @@ from harmony.kernels.cpu.compiled.llvm import (
     load_i32x16,
     multiply_add_f32x16,
     multiply_f32x16,
-    prefetch,
+    prefetch_l2,
     shift_left_8,
     store_f32,
     total_f32x16,
@@ -35,9 +36,12 @@ from harmony.kernels.cpu.compiled.llvm import (
     zero_f32x16,
     zero_i32x16,
 )
+from harmony.kernels.cpu.compiled.streams import LINE
 
-__all__ = ["dot_rows", "dot_rows_twice", "finish", "put", "unpack"]
+__all__ = ["PRODUCTS", "asked", "finish", "put", "unpack"]
 
+ASKED = 2 * LINE  # bytes at each place for a group of two rows: a word of them asks at one of STREAMS
+Steps = tuple[Any, Any, Any, Any, Any]  # the functions that follow, for some vectors
 WORD_0, WORD_1, WORD_2, WORD_3 = x86_word_of_blocks
 
 
@@ -48,75 +52,75 @@ def put(vector, index, bits):
 
 
 @njit(inline="always")
-def _begun(vector):
-    """The sums of three digits for each of two rows."""
+def _zero():
+    return zero_f32x16(), zero_f32x16()
+
+
+@njit(inline="always")
+def _begin(vector):
+    """The sums of three digits for a group of each of two rows."""
     zero, correction = zero_i32x16(), load_i32x16(vector + SUMS)
     return (zero, zero, correction), (zero, zero, correction)
 
 
 @njit(inline="always")
-def _add(sums, weights, others, vector):
+def _add(sums, weights, vector):
     """Add what some weights of two rows multiply to; a digit is loaded once for both."""
-    (a, b, c), (d, e, f) = sums
+    ((a, b, c), (d, e, f)), (one, other) = sums, weights
     x, y, z = load_i32x16(vector), load_i32x16(vector + 64), load_i32x16(vector + 128)
-    a, d = x86_dot_bytes(a, weights, x), x86_dot_bytes(d, others, x)
-    b, e = x86_dot_bytes(b, weights, y), x86_dot_bytes(e, others, y)
-    c, f = x86_dot_bytes(c, weights, z), x86_dot_bytes(f, others, z)
+    a, d = x86_dot_bytes(a, one, x), x86_dot_bytes(d, other, x)
+    b, e = x86_dot_bytes(b, one, y), x86_dot_bytes(e, other, y)
+    c, f = x86_dot_bytes(c, one, z), x86_dot_bytes(f, other, z)
     return (a, b, c), (d, e, f)
 
 
 @njit(inline="always")
-def _add_word(sums, word, other, vector, table):
-    low, other_low = x86_look_up_low_nibbles(table, word), x86_look_up_low_nibbles(table, other)
-    sums = _add(sums, low, other_low, vector)
-    high, other_high = x86_look_up_high_nibbles(table, word), x86_look_up_high_nibbles(table, other)
-    return _add(sums, high, other_high, vector + 192)
-
-
-@njit(inline="always")
-def _add_word_to_both(first, second, word, other, one, two, table):
-    low, other_low = x86_look_up_low_nibbles(table, word), x86_look_up_low_nibbles(table, other)
-    first, second = _add(first, low, other_low, one), _add(second, low, other_low, two)
-    high, other_high = x86_look_up_high_nibbles(table, word), x86_look_up_high_nibbles(table, other)
-    return _add(first, high, other_high, one + 192), _add(second, high, other_high, two + 192)
-
-
-@njit(inline="always")
-def _add_number(total, digits, powers, vector):
+def _add_number(total, digits, powers, scale):
     a, b, c = digits
     whole = add_i32x16(shift_left_8(add_i32x16(shift_left_8(a), b)), c)
-    product = multiply_f32x16(as_numbers_f32x16(whole), load_f32x16(vector + SCALES))
-    return multiply_add_f32x16(product, powers, total)
+    return multiply_add_f32x16(multiply_f32x16(as_numbers_f32x16(whole), scale), powers, total)
 
 
 @njit(inline="always")
-def _add_numbers(totals, sums, powers, vector):
-    return (
-        _add_number(totals[0], sums[0], powers[0], vector),
-        _add_number(totals[1], sums[1], powers[1], vector),
-    )
+def _end(totals, sums, powers, vector):
+    """Add the numbers that three digits are to the rows' totals."""
+    scale = load_f32x16(vector + SCALES)
+    first = _add_number(totals[0], sums[0], powers[0], scale)
+    return first, _add_number(totals[1], sums[1], powers[1], scale)
 
 
 @njit(inline="always")
-def _add_group(totals, rows, vector, table):
-    (words, others), powers = rows
-    sums = _begun(vector)
-    sums = _add_word(sums, words[0], others[0], vector, table)
-    sums = _add_word(sums, words[1], others[1], vector + 384, table)
-    sums = _add_word(sums, words[2], others[2], vector + 768, table)
-    sums = _add_word(sums, words[3], others[3], vector + 1152, table)
-    return _add_numbers(totals, sums, powers, vector)
+def _moved(vector, size):
+    return vector + size
 
 
-@njit(inline="always")
-def _add_group_to_both(totals, rows, one, two, table):
-    (words, others), powers = rows
-    a, b = _begun(one), _begun(two)
-    a, b = _add_word_to_both(a, b, words[0], others[0], one, two, table)
-    a, b = _add_word_to_both(a, b, words[1], others[1], one + 384, two + 384, table)
-    a, b = _add_word_to_both(a, b, words[2], others[2], one + 768, two + 768, table)
-    a, b = _add_word_to_both(a, b, words[3], others[3], one + 1152, two + 1152, table)
-    return _add_numbers(totals[0], a, powers, one), _add_numbers(totals[1], b, powers, two)
+def _both(one: Steps, other: Steps) -> Steps:
+    """The steps of some vectors and of some others, for which weights are unpacked once."""
+    zero_one, begin_one, add_one, end_one, moved_one = one
+    zero_other, begin_other, add_other, end_other, moved_other = other
+
+    @njit(inline="always")
+    def zero():
+        return zero_one(), zero_other()
+
+    @njit(inline="always")
+    def begin(vectors):
+        return begin_one(vectors[0]), begin_other(vectors[1])
+
+    @njit(inline="always")
+    def add(sums, weights, vectors):
+        return add_one(sums[0], weights, vectors[0]), add_other(sums[1], weights, vectors[1])
+
+    @njit(inline="always")
+    def end(totals, sums, powers, vectors):
+        first = end_one(totals[0], sums[0], powers, vectors[0])
+        return first, end_other(totals[1], sums[1], powers, vectors[1])
+
+    @njit(inline="always")
+    def moved(vectors, size):
+        return moved_one(vectors[0], size), moved_other(vectors[1], size)
+
+    return zero, begin, add, end, moved
 
 
 @njit(inline="always")
@@ -147,57 +151,100 @@ def _tail(blocks, scales, left):
 
 
 @njit(inline="always")
-def _ask(blocks, size):
-    """Ask for the blocks of two rows one line after the other, so that the CPU sees one stream of them."""
-    for line in range(0, size, 64):
-        prefetch(blocks + AHEAD + line)
+def asked(columns):
+    """How many bytes a product of two rows asks for at each place."""
+    return ASKED * ((columns + GROUP - 1) // GROUP)
+
+
+def _product(steps: Steps) -> Any:
+    """The product of two rows and the vectors of these steps, which asks for the rows that follow."""
+    zero, begin, add, end, moved = steps
+
+    @njit(inline="always")
+    def add_word(sums, word, other, vectors, table, following):
+        prefetch_l2(following)
+        low = x86_look_up_low_nibbles(table, word), x86_look_up_low_nibbles(table, other)
+        sums = add(sums, low, vectors)
+        prefetch_l2(following + LINE)
+        high = x86_look_up_high_nibbles(table, word), x86_look_up_high_nibbles(table, other)
+        return add(sums, high, moved(vectors, 192))
+
+    @njit(inline="always")
+    def add_group(totals, rows, vectors, table, following, part):
+        (words, powers), (others, other_powers) = rows
+        sums = begin(vectors)
+        sums = add_word(sums, words[0], others[0], vectors, table, following)
+        at, following = moved(vectors, 384), following + part
+        sums = add_word(sums, words[1], others[1], at, table, following)
+        at, following = moved(vectors, 768), following + part
+        sums = add_word(sums, words[2], others[2], at, table, following)
+        at, following = moved(vectors, 1152), following + part
+        sums = add_word(sums, words[3], others[3], at, table, following)
+        return end(totals, sums, (powers, other_powers), vectors)
+
+    @njit(inline="always")
+    def product(blocks, scales, vectors, columns, table_at, following, part):
+        table, totals, groups = load_i32x16(table_at), zero(), columns // GROUP
+        more, other_scales = blocks + columns // 2, scales + columns // 32
+        for group in range(groups):
+            at, scale = 256 * group, 16 * group
+            rows = _group(blocks + at, scales + scale), _group(more + at, other_scales + scale)
+            totals = add_group(
+                totals, rows, moved(vectors, 2048 * group), table, following + ASKED * group, part
+            )
+        if columns % GROUP:
+            at, scale, left = 256 * groups, 16 * groups, columns % GROUP // 32
+            rows = _tail(blocks + at, scales + scale, left), _tail(more + at, other_scales + scale, left)
+            totals = add_group(
+                totals, rows, moved(vectors, 2048 * groups), table, following + ASKED * groups, part
+            )
+        return totals
+
+    return product
+
+
+_ALONE: Steps = (_zero, _begin, _add, _end, _moved)
+_TWO = _both(_ALONE, _ALONE)
+_one, _two = _product(_ALONE), _product(_TWO)
+_three, _four = _product(_both(_TWO, _ALONE)), _product(_both(_TWO, _TWO))
 
 
 @njit(inline="always")
-def _groups(blocks, scales, columns, group):
-    """Those of a row and of the next one."""
-    _ask(blocks + 512 * group, 512)
-    words, powers = _group(blocks + 256 * group, scales + 16 * group)
-    others, other_powers = _group(blocks + columns // 2 + 256 * group, scales + columns // 32 + 16 * group)
-    return (words, others), (powers, other_powers)
-
-
-@njit(inline="always")
-def _tails(blocks, scales, columns):
-    groups, left = columns // GROUP, columns % GROUP // 32
-    _ask(blocks + 512 * groups, columns % GROUP)
-    blocks, scales = blocks + 256 * groups, scales + 16 * groups
-    words, powers = _tail(blocks, scales, left)
-    others, other_powers = _tail(blocks + columns // 2, scales + columns // 32, left)
-    return (words, others), (powers, other_powers)
-
-
-@njit(inline="always")
-def dot_rows(blocks, scales, vector, columns, table_at):
-    """Multiply a row of `columns` packed elements, and the row behind it, with a finished vector."""
-    table, totals = load_i32x16(table_at), (zero_f32x16(), zero_f32x16())
-    groups = columns // GROUP
-    for group in range(groups):
-        rows = _groups(blocks, scales, columns, group)
-        totals = _add_group(totals, rows, vector + 2048 * group, table)
-    if columns % GROUP:
-        totals = _add_group(totals, _tails(blocks, scales, columns), vector + 2048 * groups, table)
+def _sums(totals):
     return total_f32x16(totals[0]), total_f32x16(totals[1])
 
 
 @njit(inline="always")
-def dot_rows_twice(blocks, scales, one, two, columns, table_at):
-    """The same for two vectors, whose sums are those that they have alone: two of `one`, two of `two`."""
-    table, zeros = load_i32x16(table_at), (zero_f32x16(), zero_f32x16())
-    totals, groups = (zeros, zeros), columns // GROUP
-    for group in range(groups):
-        rows = _groups(blocks, scales, columns, group)
-        totals = _add_group_to_both(totals, rows, one + 2048 * group, two + 2048 * group, table)
-    if columns % GROUP:
-        rows = _tails(blocks, scales, columns)
-        totals = _add_group_to_both(totals, rows, one + 2048 * groups, two + 2048 * groups, table)
-    (a, b), (c, d) = totals
-    return total_f32x16(a), total_f32x16(b), total_f32x16(c), total_f32x16(d)
+def _of_one(blocks, scales, vector, columns, table_at, following, part):
+    """Multiply a row of `columns` packed elements, and the next one, with a finished vector.
+
+    Asks meanwhile for as much at `following`, and at the places that are `part` bytes apart behind it.
+    """
+    return _sums(_one(blocks, scales, vector, columns, table_at, following, part))
+
+
+@njit(inline="always")
+def _of_two(blocks, scales, vectors, columns, table_at, following, part):
+    """The same for two vectors, whose sums are those that they have alone."""
+    a, b = _two(blocks, scales, vectors, columns, table_at, following, part)
+    return _sums(a), _sums(b)
+
+
+@njit(inline="always")
+def _of_three(blocks, scales, vectors, columns, table_at, following, part):
+    grouped = (vectors[0], vectors[1]), vectors[2]
+    (a, b), c = _three(blocks, scales, grouped, columns, table_at, following, part)
+    return _sums(a), _sums(b), _sums(c)
+
+
+@njit(inline="always")
+def _of_four(blocks, scales, vectors, columns, table_at, following, part):
+    grouped = (vectors[0], vectors[1]), (vectors[2], vectors[3])
+    (a, b), (c, d) = _four(blocks, scales, grouped, columns, table_at, following, part)
+    return _sums(a), _sums(b), _sums(c), _sums(d)
+
+
+PRODUCTS = _of_one, _of_two, _of_three, _of_four
 
 
 @njit(inline="always")

@@ -12,6 +12,7 @@ from harmony.kernels.cpu.compiled.llvm import (
     load_first_i16x32,
     load_i16x32,
     prefetch,
+    store_f32,
     total_f32x16,
     x86_dot_bf16,
     zero_f32x16,
@@ -70,3 +71,20 @@ def dot_four(row, vectors, columns):
         total_f32x16(_tail(add_f32x16(even_c, odd_c), row, c, columns)),
         total_f32x16(_tail(add_f32x16(even_d, odd_d), row, d, columns)),
     )
+
+
+@njit(inline="always")
+def products(weights, rows, vectors, n, columns, sums, following):
+    """Fill `sums` float32 [rows, n]: the first vectors read the rows from memory, others from the cache."""
+    for vector in range(0, n - 3, 4):
+        for row in range(rows):
+            at, to = weights + 2 * row * columns, sums + 4 * (row * n + vector)
+            a, b, c, d = dot_four(at, vectors + 2 * vector * columns, columns)
+            store_f32(to, a)
+            store_f32(to + 4, b)
+            store_f32(to + 8, c)
+            store_f32(to + 12, d)
+    for vector in range(n // 4 * 4, n):
+        for row in range(rows):
+            value = dot(weights + 2 * row * columns, vectors + 2 * vector * columns, columns)
+            store_f32(sums + 4 * (row * n + vector), value)

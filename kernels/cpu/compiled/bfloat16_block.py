@@ -1,75 +1,143 @@
-"""The products of some rows of bfloat16 with four vectors, some columns at a time.
+"""The products of some rows of bfloat16 with up to MOST vectors at once, some columns at a time.
 
-So much of four vectors lies in a core's nearest cache while two rows after the other are multiplied, and two
-rows share what is loaded of them; their registers wait in memory. The sums are those of `bfloat16_wide`.
+So much of the vectors lies in a core's nearest cache while one row after the other is multiplied, and a row
+is read once for all of them; their sums wait in memory. The sums are those of `bfloat16_wide`.
 """
 
-from numba import njit
+from typing import Any
 
-from harmony.kernels.cpu.compiled.bfloat16_wide import RUN, add_products, each, loaded, sums_of
-from harmony.kernels.cpu.compiled.llvm import prefetch_l2
-from harmony.kernels.cpu.compiled.wide import load_even_bf16, load_odd_bf16, store, zero
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+
+from harmony.kernels.cpu import linear
+from harmony.kernels.cpu.compiled import bfloat16
+from harmony.kernels.cpu.compiled.bfloat16_wide import RUN
+from harmony.kernels.cpu.compiled.llvm import F32, I32, I64, ask, load_f32, operation, stack, store_f32
+from harmony.kernels.cpu.compiled.streams import LINE, STREAMS
+from harmony.kernels.cpu.compiled.wide import add, load, store, total, zero
+from harmony.kernels.cpu.linear import MOST
 from harmony.kernels.cpu.vectors import LANES
 
-NEAR = 48  # runs at a time: 24 KB of four vectors
-QUARTER = 16 * LANES  # bytes of the even, or the odd, sums of a row
-ROOM = 4 * QUARTER  # of those of two rows
+TILE = 8  # rows at a time: 46 KB at a width of 2880, which a core's own cache holds twice
+NEAR = 192  # runs of all vectors together: 24 KB where LANES is 16
+
+_BITS = ir.VectorType(I32, LANES)
+_VECTOR = ir.VectorType(F32, LANES)
+_SIZE = 4 * LANES
+room = stack(TILE * 2 * MOST * _SIZE)
+
+
+together = njit(inline="always")(linear.together)
 
 
 @njit(inline="always")
-def add_products_of_pairs(rows, pairs, vectors, columns, room, ahead, other_ahead):
-    """Fill ROOM bytes of each pair of rows.
+def place(index, vector, n, columns):
+    """Where element `index` of one of `n` vectors is stored.
 
-    Asks for what lies `ahead` bytes behind the first row of a pair, and `other_ahead` behind the second.
+    Of those that are multiplied at once, each has a run, the even columns of it first, before any has the
+    next; the columns behind the last run stay in order.
     """
-    runs = columns // RUN
-    for pair in range(pairs):
-        for register in range(16):
-            store(room + ROOM * pair + 4 * LANES * register, zero())
-    for first in range(0, runs, NEAR):
-        last = min(first + NEAR, runs)
-        for pair in range(pairs):
-            row = rows + 4 * pair * columns
-            other, at = row + 2 * columns, room + ROOM * pair
-            _add_runs(first, last, row, other, vectors, columns, at, ahead, other_ahead)
+    first = vector // MOST * MOST
+    count, whole = together(n - first), columns // RUN * RUN
+    if index >= whole:
+        return first * columns + count * whole + (vector - first) * (columns - whole) + index - whole
+    run = first * columns + index // RUN * count * RUN + (vector - first) * RUN
+    return run + index % 2 * LANES + index % RUN // 2
 
 
 @njit(inline="always")
-def _add_runs(first, last, row, other, vectors, columns, room, ahead, other_ahead):
-    at, more = each(vectors, columns), room + ROOM // 2
-    even, odd = loaded(_places(room), 0), loaded(_places(room), QUARTER)
-    even_other, odd_other = loaded(_places(more), 0), loaded(_places(more), QUARTER)
-    for run in range(first, last):
-        weights, others, x = row + 2 * RUN * run, other + 2 * RUN * run, 4 * RUN * run
-        prefetch_l2(weights + ahead)
-        prefetch_l2(others + other_ahead)
-        numbers = loaded(at, x)
-        even = add_products(even, load_even_bf16(weights), numbers)
-        even_other = add_products(even_other, load_even_bf16(others), numbers)
-        numbers = loaded(at, x + 4 * LANES)
-        odd = add_products(odd, load_odd_bf16(weights), numbers)
-        odd_other = add_products(odd_other, load_odd_bf16(others), numbers)
-    _keep(room, even)
-    _keep(room + QUARTER, odd)
-    _keep(more, even_other)
-    _keep(more + QUARTER, odd_other)
+def products(weights, rows, vectors, n, columns, sums, following):
+    """Fill `sums` float32 [rows, n], and ask for as many rows, at `following`, meanwhile."""
+    registers, runs, first = room(), columns // RUN, 0
+    while first < n:
+        count = together(n - first)
+        panel, step = vectors + 4 * first * columns, NEAR // count
+        for register in range(2 * count * rows):
+            store(registers + _SIZE * register, zero())
+        for block in range((runs + step - 1) // step):
+            begin = block * step
+            here = min(step, runs - begin)
+            for row in range(rows):
+                at, found = weights + 2 * (row * columns + begin * RUN), registers + 2 * count * _SIZE * row
+                x, asked = panel + 4 * begin * count * RUN, (begin * rows + row * here) * LINE // STREAMS
+                _add(found, at, x, count, here, following + asked, rows * columns * 2 // STREAMS)
+        for row in range(rows):
+            for vector in range(min(count, n - first)):
+                found = registers + _SIZE * (2 * count * row + vector)
+                value = total(add(load(found), load(found + count * _SIZE)))
+                rest = _rest(weights + 2 * row * columns, panel, vector, count, columns)
+                store_f32(sums + 4 * (row * n + first + vector), value + rest)
+        first, following = first + count, weights
 
 
 @njit(inline="always")
-def sums(room, row, vectors, columns):
-    """What the registers of a row, and the columns behind its runs, add up to."""
-    even, odd = loaded(_places(room), 0), loaded(_places(room), QUARTER)
-    return sums_of(even, odd, row, each(vectors, columns), columns)
+def _rest(row, panel, vector, count, columns):
+    """What the columns behind the last run multiply to."""
+    whole, rest = columns // RUN * RUN, np.float32(0)
+    for column in range(whole, columns):
+        at = count * whole + vector * (columns - whole) + column - whole
+        rest += bfloat16.load(row, column) * load_f32(panel + 4 * at)
+    return rest
 
 
 @njit(inline="always")
-def _places(room):
-    return room, room + 4 * LANES, room + 8 * LANES, room + 12 * LANES
+def _add(sums, row, panel, count, runs, following, part):
+    if count == 8:
+        _add_runs_of_8(sums, row, panel, runs, following, part)
+    elif count == 4:
+        _add_runs_of_4(sums, row, panel, runs, following, part)
+    elif count == 2:
+        _add_runs_of_2(sums, row, panel, runs, following, part)
+    else:
+        _add_runs_of_1(sums, row, panel, runs, following, part)
 
 
-@njit(inline="always")
-def _keep(room, totals):
-    store(room, totals[0])
-    store(room + 4 * LANES, totals[1])
-    store(room + 8 * LANES, totals[2])
-    store(room + 12 * LANES, totals[3])
+def _adder(count: int) -> Any:
+    @operation(types.void, *6 * [types.int64])
+    def add_runs(builder: Any, sums: Any, row: Any, panel: Any, runs: Any, following: Any, part: Any) -> Any:
+        """Add to `sums` float32 [2, count, LANES] what some runs of a row and of `count` vectors multiply to.
+
+        For each run one line is asked for, of STREAMS places that are `part` bytes apart.
+        """
+
+        def at(address: Any, offset: int, kind: Any) -> Any:
+            return builder.inttoptr(builder.add(address, I64(offset)), kind.as_pointer())
+
+        places = [at(sums, _SIZE * index, _VECTOR) for index in range(2 * count)]
+        begun = [builder.load(place, align=4) for place in places]
+        entry, loop = builder.block, builder.append_basic_block("runs")
+        builder.branch(loop)
+        builder.position_at_end(loop)
+        run = builder.phi(I64)
+        running = [builder.phi(_VECTOR) for _ in places]
+        stream = builder.mul(builder.urem(run, I64(STREAMS)), part)
+        line = builder.mul(builder.udiv(run, I64(STREAMS)), I64(LINE))
+        ask(builder, builder.add(following, builder.add(stream, line)), 2)
+        bits = builder.load(at(builder.add(row, builder.mul(run, I64(2 * RUN))), 0, _BITS), align=1)
+        even = builder.shl(bits, ir.Constant(_BITS, [16] * LANES))
+        odd = builder.and_(bits, ir.Constant(_BITS, [0xFFFF0000] * LANES))
+        x, ended = builder.add(panel, builder.mul(run, I64(4 * count * RUN))), []
+        for index, before in enumerate(running):
+            parity, vector = divmod(index, count)
+            weights = builder.bitcast(odd if parity else even, _VECTOR)
+            number = builder.load(at(x, _SIZE * (2 * vector + parity), _VECTOR), align=4)
+            product = builder.fmul(weights, number, flags=("contract",))
+            ended.append(builder.fadd(before, product, flags=("contract",)))
+        following_run = builder.add(run, I64(1))
+        run.add_incoming(I64(0), entry)
+        run.add_incoming(following_run, loop)
+        for phi, first, last in zip(running, begun, ended, strict=True):
+            phi.add_incoming(first, entry)
+            phi.add_incoming(last, loop)
+        end = builder.append_basic_block("end")
+        builder.cbranch(builder.icmp_signed("<", following_run, runs), loop, end)
+        builder.position_at_end(end)
+        for place, last in zip(places, ended, strict=True):
+            builder.store(last, place, align=4)
+        return None
+
+    return add_runs
+
+
+_add_runs_of_1, _add_runs_of_2, _add_runs_of_4, _add_runs_of_8 = map(_adder, (1, 2, 4, 8))

@@ -71,6 +71,7 @@ _OF_ARITY: tuple[Emit, ...] = (  # numba takes no *arguments here
     lambda made: lambda context, a, b, c: made,
     lambda made: lambda context, a, b, c, d: made,
     lambda made: lambda context, a, b, c, d, e: made,
+    lambda made: lambda context, a, b, c, d, e, f: made,
 )
 
 
@@ -172,11 +173,16 @@ store_f32x8, store_f32x16 = _storer(f32x8, f32x8.ir), _storer(f32x16, f32x16.ir)
 
 
 def stack(size: int) -> Any:
-    """An operation that gives the address of `size` bytes, which last until the kernel returns."""
+    """An operation that gives the address of `size` bytes, which last until the kernel returns.
+
+    They begin with a cache line, so that no register that is kept there lies in two.
+    """
 
     @operation(types.int64)
     def room(builder: Any) -> Any:
-        return builder.ptrtoint(alloca_once(builder, ir.IntType(8), I64(size)), I64)
+        made = alloca_once(builder, ir.IntType(8), I64(size))
+        made.align = 64
+        return builder.ptrtoint(made, I64)
 
     return room
 
@@ -219,19 +225,24 @@ def call(builder: Any, function: Any, arguments: Any, first: Any, last: Any) -> 
     )
 
 
-def _prefetcher(locality: int) -> Any:
-    @operation(types.void, types.int64)
-    def prefetch(builder: Any, address: Any) -> Any:
-        """Ask for a cache line that will be read soon; any address is allowed."""
-        byte = ir.IntType(8).as_pointer()
-        function = _declare(builder, "llvm.prefetch.p0", ir.VoidType(), byte, I32, I32, I32)
-        read, keep, data = (ir.Constant(I32, number) for number in (0, locality, 1))
-        return builder.call(function, [_pointer(builder, address, ir.IntType(8)), read, keep, data])
-
-    return prefetch
+def ask(builder: Any, address: Any, locality: int) -> Any:
+    """Have a cache line brought to the first cache (3) or the second (2); any address is allowed."""
+    byte = ir.IntType(8).as_pointer()
+    function = _declare(builder, "llvm.prefetch.p0", ir.VoidType(), byte, I32, I32, I32)
+    read, keep, data = (ir.Constant(I32, number) for number in (0, locality, 1))
+    return builder.call(function, [_pointer(builder, address, ir.IntType(8)), read, keep, data])
 
 
-prefetch, prefetch_l2 = _prefetcher(3), _prefetcher(2)
+@operation(types.void, types.int64)
+def prefetch(builder: Any, address: Any) -> Any:
+    """Ask for a cache line that will be read soon."""
+    return ask(builder, address, 3)
+
+
+@operation(types.void, types.int64)
+def prefetch_l2(builder: Any, address: Any) -> Any:
+    """The same for one that the second cache shall keep until it is read."""
+    return ask(builder, address, 2)
 
 
 @operation(f32x16)

@@ -5,6 +5,7 @@ from numba import carray, njit
 
 from harmony.kernels.cpu.compiled import bfloat16
 from harmony.kernels.cpu.compiled.activation import swiglu
+from harmony.kernels.cpu.compiled.avx512vnni import asked
 from harmony.kernels.cpu.compiled.llvm import (
     load_f32,
     load_i64,
@@ -14,8 +15,11 @@ from harmony.kernels.cpu.compiled.llvm import (
     store_f32,
     store_i64,
 )
-from harmony.kernels.cpu.compiled.mxfp4 import dot_rows, dot_rows_twice, finish, put
+from harmony.kernels.cpu.compiled.mxfp4 import finish, of_four, of_one, of_three, of_two, put
+from harmony.kernels.cpu.compiled.streams import STREAMS
 from harmony.kernels.cpu.mxfp4 import SIZE
+
+PAIRS = 8  # of rows that are multiplied while as many that follow are asked for
 
 
 def group(arguments, first, last):
@@ -124,32 +128,54 @@ def _row(rows, place):
 
 
 @njit(inline="always")
-def _put_two(sums, index, first, second):
-    store_f32(sums + 4 * index, first)
-    store_f32(sums + 4 * index + 4, second)
+def _row_of(chosen, item, pairs):
+    """The first row of an item, among those of all experts."""
+    return 2 * (load_i64(chosen + 8 * (item // pairs)) * pairs + item % pairs)
+
+
+@njit(inline="always")
+def _put_two(sums, more, totals):
+    store_f32(sums, totals[0] + more[0])
+    store_f32(sums + 4, totals[1] + more[1])
 
 
 def multiply(arguments, first, last):
     """Item i: outputs 2 j and 2 j + 1 of expert i // (outputs / 2), where j is the rest; with the bias.
 
-    A place's vector is that of its row, or its own where there are no `rows`.
+    A place's vector is that of its row, or its own where there are no `rows`. PAIRS items at a time are
+    computed while as many that follow are asked for.
     """
     blocks, scales, bias, table = arguments[0], arguments[1], arguments[2], arguments[3]
     chosen, ends, rows, vectors, sums = arguments[4], arguments[5], arguments[6], arguments[7], arguments[8]
     columns, outputs, padded = arguments[9], arguments[10], arguments[11]
-    pairs, size = outputs // 2, SIZE * padded
+    pairs, size, step = outputs // 2, SIZE * padded, 4 * outputs
     for item in range(first, last):
-        group, output = item // pairs, item % pairs * 2
-        row = load_i64(chosen + 8 * group) * outputs + output
+        group, output, number = item // pairs, item % pairs * 2, (item - first) % PAIRS
+        after = min(item - number + PAIRS, last - 1)
+        ahead = blocks + _row_of(chosen, after, pairs) * (columns // 2) + number * asked(columns)
+        row, part = _row_of(chosen, item, pairs), PAIRS // STREAMS * columns
         at, scale = blocks + row * (columns // 2), scales + row * (columns // 32)
-        more, other = bfloat16.load(bias, row), bfloat16.load(bias, row + 1)
+        more = bfloat16.load(bias, row), bfloat16.load(bias, row + 1)
         place, end = load_i64(ends + 8 * (group - 1)) if group else 0, load_i64(ends + 8 * group)
-        while place + 1 < end:
-            one, two = vectors + size * _row(rows, place), vectors + size * _row(rows, place + 1)
-            a, b, c, d = dot_rows_twice(at, scale, one, two, columns, table)
-            _put_two(sums, place * outputs + output, a + more, b + other)
-            _put_two(sums, (place + 1) * outputs + output, c + more, d + other)
-            place += 2
-        if place < end:
-            a, b = dot_rows(at, scale, vectors + size * _row(rows, place), columns, table)
-            _put_two(sums, place * outputs + output, a + more, b + other)
+        while place < end:
+            to, left = sums + step * place + 4 * output, end - place
+            one = vectors + size * _row(rows, place)
+            two = vectors + size * _row(rows, min(place + 1, end - 1))
+            if left == 1:
+                _put_two(to, more, of_one(at, scale, one, columns, table, ahead, part))
+            elif left == 2:
+                a, b = of_two(at, scale, (one, two), columns, table, ahead, part)
+                _put_two(to, more, a)
+                _put_two(to + step, more, b)
+            else:
+                three = vectors + size * _row(rows, place + 2)
+                if left == 3:
+                    a, b, c = of_three(at, scale, (one, two, three), columns, table, ahead, part)
+                else:
+                    four = vectors + size * _row(rows, place + 3)
+                    a, b, c, d = of_four(at, scale, (one, two, three, four), columns, table, ahead, part)
+                    _put_two(to + 3 * step, more, d)
+                _put_two(to, more, a)
+                _put_two(to + step, more, b)
+                _put_two(to + 2 * step, more, c)
+            place, ahead, part = place + 4, at, 0

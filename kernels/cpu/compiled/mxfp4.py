@@ -24,20 +24,7 @@ LEVEL: ModuleType = {"avx512": avx512, "avx512vnni": avx512vnni, "avx512f": avx5
 )
 ON_AVX512 = LEVEL is avx512
 put = LEVEL.put
-dot: Any = getattr(LEVEL, "dot", None)  # not where rows go in pairs anyway
-
-
-@njit(inline="always")
-def _dot_rows(blocks, scales, vector, columns, table_at):
-    first = dot(blocks, scales, vector, columns, table_at)
-    return first, dot(blocks + columns // 2, scales + columns // 32, vector, columns, table_at)
-
-
-@njit(inline="always")
-def _dot_rows_twice(blocks, scales, one, two, columns, table_at):
-    a, c = dot_two(blocks, scales, one, two, columns, table_at)
-    b, d = dot_two(blocks + columns // 2, scales + columns // 32, one, two, columns, table_at)
-    return a, b, c, d
+dot: Any = getattr(LEVEL, "dot", None)  # where there are no products of several vectors
 
 
 @njit(inline="always")
@@ -46,14 +33,42 @@ def _dot_two(blocks, scales, one, two, columns, table_at):
 
 
 @njit(inline="always")
+def _of_one(blocks, scales, vector, columns, table_at, following, part):
+    first = dot(blocks, scales, vector, columns, table_at)
+    return first, dot(blocks + columns // 2, scales + columns // 32, vector, columns, table_at)
+
+
+@njit(inline="always")
+def _of_two(blocks, scales, vectors, columns, table_at, following, part):
+    a, c = dot_two(blocks, scales, vectors[0], vectors[1], columns, table_at)
+    blocks, scales = blocks + columns // 2, scales + columns // 32
+    b, d = dot_two(blocks, scales, vectors[0], vectors[1], columns, table_at)
+    return (a, b), (c, d)
+
+
+@njit(inline="always")
+def _of_three(blocks, scales, vectors, columns, table_at, following, part):
+    first = (vectors[0], vectors[1])
+    a, b = _of_two(blocks, scales, first, columns, table_at, following, part)
+    return a, b, _of_one(blocks, scales, vectors[2], columns, table_at, following, part)
+
+
+@njit(inline="always")
+def _of_four(blocks, scales, vectors, columns, table_at, following, part):
+    first, last = (vectors[0], vectors[1]), (vectors[2], vectors[3])
+    a, b = _of_two(blocks, scales, first, columns, table_at, following, part)
+    c, d = _of_two(blocks, scales, last, columns, table_at, following, part)
+    return a, b, c, d
+
+
+@njit(inline="always")
 def _as_it_is(vector, columns):
     pass
 
 
 dot_two = getattr(LEVEL, "dot_two", _dot_two)
-dot_rows = getattr(LEVEL, "dot_rows", _dot_rows)  # a row and the next one with a vector
-dot_rows_twice = getattr(LEVEL, "dot_rows_twice", _dot_rows_twice)  # with two
-finish = getattr(LEVEL, "finish", _as_it_is)  # what a vector needs between `put` and `dot`
+of_one, of_two, of_three, of_four = getattr(LEVEL, "PRODUCTS", (_of_one, _of_two, _of_three, _of_four))
+finish = getattr(LEVEL, "finish", _as_it_is)  # what a vector needs between `put` and a product
 
 
 def unpack(arguments, first, last):
