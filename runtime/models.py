@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from harmony.errors import CheckpointError, ModelError, ModelNotFoundError
 from harmony.runtime.generation import TokenEngine
+from harmony.runtime.libraries import load_torch_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,12 +36,13 @@ def load_engine(
     `max_sequences` and `progress` are those of `Engine.load`. Raises ModelError and its kinds, or
     EngineError for a server.
     """
-    if is_server(model):
+    if model.startswith(("http://", "https://")):
         from harmony.runtime.remote import RemoteEngine
 
         return RemoteEngine(model, api_key=api_key, context_length=context_length)
     _require("torch", "numpy", "safetensors")
     folder = find_folder(model)
+    load_torch_ahead()
     from harmony.runtime.engine import Engine
 
     name = None if folder == Path(model) else model
@@ -54,11 +56,6 @@ def load_engine(
         embedding_on_host=embedding_on_host,
         max_sequences=max_sequences,
     )
-
-
-def is_server(model: str) -> bool:
-    """Whether a model's name is the URL of a server."""
-    return model.startswith(("http://", "https://"))
 
 
 def find_folder(model: str) -> Path:

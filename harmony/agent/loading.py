@@ -11,8 +11,7 @@ from rich.progress import Progress
 from harmony.encoding import load_encoding
 from harmony.errors import UsageError
 from harmony.runtime.generation import TokenEngine
-from harmony.runtime.libraries import load_torch_ahead
-from harmony.runtime.models import is_server, load_engine
+from harmony.runtime.models import load_engine
 
 
 def engine_of(options: argparse.Namespace) -> TokenEngine:
@@ -33,9 +32,7 @@ def engine_of(options: argparse.Namespace) -> TokenEngine:
 
     try:
         with ThreadPoolExecutor(1) as meanwhile:
-            if not is_server(options.model):
-                meanwhile.submit(load_torch_ahead)
-            load_encoding().encode("")
+            meanwhile.submit(load_encoding().encode, "")
             engine = load_engine(
                 options.model,
                 device=options.device,
