@@ -1,6 +1,7 @@
 """What `python -m harmony.server` does with its arguments: serve a model to clients of OpenAI."""
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -56,7 +57,9 @@ def _serve(options: argparse.Namespace) -> None:
         engine = engine_of(options)
         app = create_app(engine, tools=tools, api_key=api_key, limits=Limits(requests=options.queue))
         print(f"serving {engine.name} on {listening.url}", file=sys.stderr)
-        config = uvicorn.Config(app, log_level="warning", limit_concurrency=1024)
+        config = uvicorn.Config(app, log_level="warning", access_log=False, limit_concurrency=1024)
+        gc.collect()
+        gc.freeze()  # what is loaded stays; to walk it again and again would make every stream wait
         uvicorn.Server(config).run(sockets=listening.sockets)
 
 

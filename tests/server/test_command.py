@@ -1,5 +1,6 @@
 """`python -m harmony.server`: it serves the tiny model, and says what is wrong on one line."""
 
+import gc
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from openai import OpenAI
+from scripted import Scripted
 
 from harmony.agent import loading
 from harmony.errors import UsageError
@@ -87,6 +89,18 @@ def test_errors_are_one_line(
     assert main(arguments) == 2
     said = capsys.readouterr().err
     assert (said.count("\n"), says in said) == (1, True)
+
+
+def test_what_is_loaded_is_not_walked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its garbage is collected without the model and the libraries: a stream waits for no such walk."""
+    frozen: list[int] = []
+    monkeypatch.setattr(loading, "load_engine", lambda *_, **__: Scripted())
+    monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: frozen.append(gc.get_freeze_count()))
+    try:
+        assert main(["--port", "0"]) == 0
+    finally:
+        gc.unfreeze()
+    assert frozen[0] > 10_000
 
 
 def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
