@@ -237,7 +237,7 @@ class Transcript:
         if parsed is None:
             parsed = self._parse(tokens)
         stops = [0, *(message.span.stop for message in parsed), len(tokens)]
-        if any(start > stop for start, stop in pairwise(stops)):
+        if stops != sorted(stops):
             raise TranscriptError("The parsed messages are not of these tokens; pass those of their parser.")
         messages = [*(message.message for message in parsed), None]
         lead, last = self._assistant, len(tokens)
