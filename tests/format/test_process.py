@@ -79,6 +79,7 @@ def test_a_reader_of_both_outputs_that_has_gone(folder: Path, command: list[str]
 INTERRUPTED = """
 import os, runpy, signal, sys
 _, command, module = sys.argv
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a process in the background lacks
 
 class Interrupting:
     def find_spec(self, name, path=None, target=None):
