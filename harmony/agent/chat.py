@@ -89,10 +89,11 @@ class Chat:
         if self._session.id != UNSAVED:
             self._tell_where_it_stands()
         try:
-            read_history(self._completions)
+            keep = read_history(self._completions)
         except OSError as error:
             _tell(f"no history: {error}")
-        while (line := _read()) is not None:
+            keep = _forget
+        while (line := _read(keep)) is not None:
             try:
                 if line.startswith("/"):
                     self._obey(line)
@@ -240,16 +241,22 @@ class Chat:
         return argparse.Namespace(**(vars(self._options) | options))
 
 
-def _read() -> str | None:
-    """A line, or several that end in a backslash; None at the end of the input."""
+def _read(keep: Callable[[str], None]) -> str | None:
+    """A line, or several that end in a backslash, each of them kept; None at the end of the input."""
+    lines: list[str] = []
     try:
-        line = input("> ")
-        while line.endswith("\\"):
-            line = f"{line[:-1]}\n{input('… ')}"
+        while not lines or lines[-1].endswith("\\"):
+            lines.append(input("… " if lines else "> "))
+            if lines[-1]:
+                keep(lines[-1])
     except (EOFError, KeyboardInterrupt):
         print(file=sys.stderr)
         return None
-    return line
+    return "\n".join([*(line[:-1] for line in lines[:-1]), lines[-1]])
+
+
+def _forget(_: str) -> None:
+    """Keep no history."""
 
 
 def _line(info: SessionInfo, width: int) -> str:

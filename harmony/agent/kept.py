@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -13,6 +13,7 @@ from harmony.agent.session_store import SessionStore
 from harmony.errors import SessionError
 
 UNSAVED: Final = "unsaved"
+_KEPT_LINES: Final = 1000
 
 
 class Sessions:
@@ -47,14 +48,14 @@ def folder() -> Path:
     return path
 
 
-def read_history(completions: Callable[[str], Sequence[str]]) -> None:
+def read_history(completions: Callable[[str], Sequence[str]]) -> Callable[[str], None]:
     """Edit lines with what was typed in chats before, and complete them; only on a terminal.
 
+    The result keeps a line that was typed, at once, as other chats may go on and this one may be killed.
     Raises OSError where there is no place for the history; lines are edited and completed all the same.
     """
     if not sys.stdin.isatty() or sys.stdin is not sys.__stdin__:
-        return
-    import atexit
+        return lambda _: None
     import readline
 
     readline.set_completer_delims("")
@@ -62,6 +63,14 @@ def read_history(completions: Callable[[str], Sequence[str]]) -> None:
     readline.parse_and_bind("tab: complete")
     file = folder() / "history"
     file.touch(mode=0o600)
-    readline.read_history_file(file)
-    readline.set_history_length(1000)
-    atexit.register(readline.write_history_file, file)
+    lines = file.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+    for line in lines[-_KEPT_LINES:]:
+        readline.add_history(line)
+    if len(lines) > 2 * _KEPT_LINES:
+        file.write_text("".join(f"{line}\n" for line in lines[-_KEPT_LINES:]), encoding="utf-8")
+
+    def keep(line: str) -> None:
+        with suppress(OSError), file.open("a", encoding="utf-8", errors="replace") as kept:
+            kept.write(f"{line}\n")  # or is forgotten: a chat does not end at it
+
+    return keep

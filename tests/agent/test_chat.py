@@ -212,7 +212,9 @@ def test_a_killed_chat_goes_on(talk: Talk) -> None:
 def test_lines_are_completed(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands, names of saved conversations, levels; nothing for a question or another command."""
     found: list[Callable[[str], Sequence[str]]] = []
-    monkeypatch.setattr("harmony.agent.chat.read_history", found.append)
+    monkeypatch.setattr(
+        "harmony.agent.chat.read_history", lambda completions: found.append(completions) or str
+    )
     offered: list[Sequence[str]] = []
 
     def complete(*typed: str) -> Callable[[], None]:

@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -47,13 +47,13 @@ def on_terminal(
     tmp_path: Path,
     width: int,
     *arguments: str,
-    typed: Sequence[bytes] = (),
+    typed: Sequence[bytes | Callable[[], bytes]] = (),
     prompt: bytes = b"> ",
     **environment: str,
 ) -> tuple[ScreenModel, str]:
     """Run the command on a terminal of this width; what is on it then, and all that was written.
 
-    Each of `typed` is typed when the `prompt` is shown.
+    Each of `typed` is typed when the `prompt` is shown, or done, to type what it gives.
     """
     (tmp_path / "sums.py").write_text(
         'def add(a: int, b: int) -> int:\n    """The sum."""\n    return a + b\n'
@@ -74,7 +74,8 @@ def on_terminal(
                 written += os.read(ours, 65536)
                 if waiting and written.count(prompt) > prompts:
                     prompts = written.count(prompt)
-                    os.write(ours, waiting.pop(0))
+                    typing = waiting.pop(0)
+                    os.write(ours, typing if isinstance(typing, bytes) else typing())
         assert process.wait() == 0, written.decode()
     os.close(ours)
     output = written.decode()
@@ -162,3 +163,25 @@ def test_a_chat_keeps_what_was_typed(tmp_path: Path) -> None:
     assert history.stat().st_mode & 0o077 == 0
     _, output = on_terminal(tmp_path, 80, typed=[b"\x1b[A\x1b[A\n", b"\x04"])
     assert output.count("It is 42") == 1
+
+
+def test_chats_at_the_same_time_keep_what_was_typed_in_all(tmp_path: Path) -> None:
+    """Each line at once, and none in place of another's."""
+    history = tmp_path / "state" / "harmony" / "history"
+
+    def in_another() -> bytes:
+        on_terminal(tmp_path, 80, typed=[b"/help\n", b"\x04"])
+        return b"/reasoning\n"
+
+    on_terminal(tmp_path, 80, typed=[b"/tools\n", in_another, b"\x04"])
+    assert history.read_text() == "/tools\n/help\n/reasoning\n"
+
+
+def test_the_history_keeps_the_last_thousand_lines(tmp_path: Path) -> None:
+    """It is cut down where it has become twice as long."""
+    history = tmp_path / "state" / "harmony" / "history"
+    history.parent.mkdir(parents=True)
+    history.write_text("".join(f"{number}\n" for number in range(2001)))
+    on_terminal(tmp_path, 80, typed=[b"/tools\n", b"\x04"])
+    lines = history.read_text().splitlines()
+    assert (lines[0], lines[-2:]) == ("1001", ["2000", "/tools"])
