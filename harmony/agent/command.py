@@ -35,6 +35,8 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command; the result is its exit status."""
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as standard error is: no character ends a run
+    if isinstance(sys.stdin, TextIOWrapper):  # a typed byte that is no character ends no chat
+        sys.stdin.reconfigure(errors="replace" if sys.stdin.isatty() else "strict")
     if arguments[:1] == ["trace"]:
         return trace_command.run(arguments[1:])
     options = parser().parse_args(arguments)

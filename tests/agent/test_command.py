@@ -108,11 +108,13 @@ def test_the_prompt_may_come_from_a_pipe(
     assert capsys.readouterr().out == "It is 42.\n"
 
 
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
 def test_a_pipe_that_is_no_text_is_a_mistake(
-    engine: Scripted, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    engine: Scripted, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], errors: str
 ) -> None:
-    """What cannot be read as characters is told with its place."""
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"Hello \xff"), encoding="utf-8"))
+    """What cannot be read as characters is told with its place, in the C locale too."""
+    piped = io.TextIOWrapper(io.BytesIO(b"Hello \xff"), encoding="utf-8", errors=errors)
+    monkeypatch.setattr("sys.stdin", piped)
     assert command.main([]) == 2
     assert capsys.readouterr().err == "error: standard input is not UTF-8 (byte 6); give it text\n"
 

@@ -78,7 +78,7 @@ def on_terminal(
                     os.write(ours, typing if isinstance(typing, bytes) else typing())
         assert process.wait() == 0, written.decode()
     os.close(ours)
-    output = written.decode()
+    output = written.decode(errors="replace")
     screen = ScreenModel(width)
     if not typed:
         screen.feed(output)
@@ -185,3 +185,10 @@ def test_the_history_keeps_the_last_thousand_lines(tmp_path: Path) -> None:
     on_terminal(tmp_path, 80, typed=[b"/tools\n", b"\x04"])
     lines = history.read_text().splitlines()
     assert (lines[0], lines[-2:]) == ("1001", ["2000", "/tools"])
+
+
+def test_a_byte_that_is_no_character_ends_no_chat(tmp_path: Path) -> None:
+    """It is read as U+FFFD, where Python would not take it, too."""
+    typed = [b"/\xff\n", b"\x04"]
+    _, output = on_terminal(tmp_path, 80, typed=typed, PYTHONIOENCODING="utf-8:strict")
+    assert "there is no /\N{REPLACEMENT CHARACTER}" in output
