@@ -16,6 +16,10 @@ from typing import Final
 PACKAGES: Final = (
     "harmony",
     "harmony.agent",
+    "harmony.agent.replay",
+    "harmony.agent.telemetry",
+    "harmony.agent.trace_format",
+    "harmony.agent.trace_view",
     "harmony.tools",
     "harmony.tools.browser",
     "harmony.tools.python",

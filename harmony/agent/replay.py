@@ -26,6 +26,8 @@ from harmony.tools.citations import Citation
 if TYPE_CHECKING:
     from harmony.runtime.constraint import Constraint
 
+__all__ = ["replay", "replay_engine"]
+
 _ERRORS = {error.__name__: error for error in (ContextLengthError, GrammarError, ConstraintError)}
 
 

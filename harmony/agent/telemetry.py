@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
 
+__all__ = ["Telemetry"]
+
 try:
     from opentelemetry import context, trace
 except ModuleNotFoundError as error:

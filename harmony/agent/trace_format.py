@@ -20,6 +20,8 @@ from harmony.errors import TraceError
 from harmony.runtime.generation import FinishReason, GeneratedToken, SamplingParams, TokenLogprob
 from harmony.transcript import Transcript
 
+__all__ = ["TracedRun", "TracedTurn", "read_trace"]
+
 
 class _Line(BaseModel):
     model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")

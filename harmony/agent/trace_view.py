@@ -34,6 +34,8 @@ from harmony.vocabulary import (
     token_bytes,
 )
 
+__all__ = ["view_of"]
+
 _EXPLAINED = {
     START: "a message begins; its header follows: who speaks, and to whom",
     CHANNEL: "the name of the channel follows: analysis (reasoning), commentary (calls and preambles), final",
