@@ -24,7 +24,9 @@ def sample(logits: Tensor, params: SamplingParams, generator: torch.Generator) -
     """Draw a token id: temperature first, then top-k, top-p and min-p, each on what is left."""
     if params.temperature == 0:
         return argmax(logits)
-    logits = (logits - logits.max()).div_(min(max(params.temperature, _SMALLEST), _LARGEST))
+    logits = logits - logits.amax()
+    if params.temperature != 1:
+        logits.div_(min(max(params.temperature, _SMALLEST), _LARGEST))
     if params.top_k:
         logits = keep_top_k(logits, params.top_k)
     if params.top_p < 1:

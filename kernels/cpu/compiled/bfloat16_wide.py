@@ -2,7 +2,7 @@
 
 Of each run of 2 LANES columns the even ones come first in a stored vector: a row's lie in the lower halves of
 32 bits, the odd ones in the upper halves, where either is one instruction from float32. A vector's sum is the
-same whether it is multiplied alone or with three others.
+same whether it is multiplied alone or with others.
 """
 
 import numpy as np

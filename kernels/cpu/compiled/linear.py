@@ -8,7 +8,10 @@ from numba import njit
 from harmony.kernels.cpu import FEW_ROWS, level
 from harmony.kernels.cpu.compiled import bfloat16, bfloat16_avx512, bfloat16_block
 from harmony.kernels.cpu.compiled.bfloat16_block import TILE, place
+from harmony.kernels.cpu.compiled.bfloat16_wide import RUN
 from harmony.kernels.cpu.compiled.llvm import load_f32, stack, store_f32
+from harmony.kernels.cpu.compiled.wide import load_even_bf16, load_odd_bf16, store, zero
+from harmony.kernels.cpu.vectors import LANES
 
 products: Any = (bfloat16_avx512 if level() == "avx512" else bfloat16_block).products
 room = stack(4 * TILE * FEW_ROWS)
@@ -16,9 +19,15 @@ room = stack(4 * TILE * FEW_ROWS)
 
 def widen(arguments, first, last):
     x, wide, n, columns = arguments[0], arguments[1], arguments[2], arguments[3]
+    whole = columns // RUN * RUN
     for row in range(first, last):
-        for index in range(columns):
-            value = bfloat16.load(x, row * columns + index) if row < n else np.float32(0)
+        filled, at = row < n, x + 2 * row * columns
+        for index in range(0, whole, RUN):
+            to = wide + 4 * place(index, row, n, columns)
+            store(to, load_even_bf16(at + 2 * index) if filled else zero())
+            store(to + 4 * LANES, load_odd_bf16(at + 2 * index) if filled else zero())
+        for index in range(whole, columns):
+            value = bfloat16.load(at, index) if filled else np.float32(0)
             store_f32(wide + 4 * place(index, row, n, columns), value)
 
 
