@@ -9,9 +9,6 @@ from harmony.kernels.cpu.pool import compute
 WORD = 32  # tokens
 
 
-"""A word that allows all of its tokens."""
-
-
 def mask_logits(logits: Tensor, mask: Tensor, *, overwrite: bool) -> Tensor:
     """What `harmony.kernels.masking.mask_logits` computes, on a row of float32 that has as many bits."""
     logits = logits.contiguous()

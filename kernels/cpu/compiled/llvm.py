@@ -96,7 +96,7 @@ def _loader(kind: types.Type, form: Any) -> Any:
 
 load_i16x32 = _loader(i16x32, i16x32.ir)
 load_i32x16 = _loader(i32x16, i32x16.ir)
-load_i8x16, load_i8x64 = _loader(i8x16, i8x16.ir), _loader(i8x64, i8x64.ir)
+load_i8x16 = _loader(i8x16, i8x16.ir)
 load_f32x8, load_f32x16 = _loader(f32x8, f32x8.ir), _loader(f32x16, f32x16.ir)
 load_u16 = _loader(types.uint16, I16)
 load_u8 = _loader(types.uint8, ir.IntType(8))
@@ -168,7 +168,7 @@ def _storer(kind: types.Type, form: Any) -> Any:
 store_u16 = _storer(types.uint16, I16)
 store_i64 = _storer(types.int64, I64)
 store_f32 = _storer(types.float32, F32)
-store_i16x32, store_i32x16 = _storer(i16x32, i16x32.ir), _storer(i32x16, i32x16.ir)
+store_i16x32 = _storer(i16x32, i16x32.ir)
 store_f32x8, store_f32x16 = _storer(f32x8, f32x8.ir), _storer(f32x16, f32x16.ir)
 
 

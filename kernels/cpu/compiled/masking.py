@@ -3,7 +3,7 @@
 from harmony.kernels.cpu.compiled.llvm import load_i32, store_allowed
 from harmony.kernels.cpu.masking import WORD
 
-ALL = -1
+ALL = -1  # a word that allows all of its tokens
 
 
 def mask(arguments, first, last):

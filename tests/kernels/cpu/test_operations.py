@@ -149,6 +149,7 @@ from harmony.kernels.cpu.attention import attention
 
 q, k, v = torch.randn(1, 64, 16), torch.randn(200_000, 1, 16), torch.randn(200_000, 1, 16)
 q, k, v, sinks = q.bfloat16(), k.bfloat16(), v.bfloat16(), torch.zeros(64)
+attention(q, k[:1], v[:1], sinks, None)  # the code may have to be compiled, and threads to start
 pages = int(open("/proc/self/statm").read().split()[0])
 resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (20 << 20),) * 2)
 assert attention(q, k, v, sinks, None).isfinite().all()
