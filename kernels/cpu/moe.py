@@ -20,7 +20,7 @@ TILE = 256  # unpacked rows: 1.5 MB at a width of 2880
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Groups:
-    """The choices of rows for experts, by expert: all int64, and what `_group` fills.
+    """The choices of rows for experts, by expert: all int64, and what the kernel `group` fills.
 
     `places` [choices] are the places of the choices, `rows` [choices] the row that made the choice at each
     place. The places before ends[i] and the last are those of expert chosen[i], both [experts]; `count` [3]
