@@ -1,6 +1,8 @@
 """Tensors in another dtype, as torch would cast them."""
 
+import mmap
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,8 +30,22 @@ def test_other_dtypes() -> None:
 
 
 @pytest.mark.skipif(not STATUS.exists(), reason="only Linux tells how much memory is in use")
-def test_rows_of_zeros_take_no_memory() -> None:
-    """Of 64 MiB with numbers in every thousandth row hardly anything is written, nor when all is read."""
+@pytest.mark.parametrize("huge", [False, True])
+def test_rows_of_zeros_take_no_memory(huge: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 64 MiB with numbers in every thousandth row hardly anything is written, nor when all is read.
+
+    Also where the system gives 2 MiB at a time to whatever may have so much.
+    """
+
+    fresh = mmap.mmap
+
+    def mapped(*arguments: Any, **options: Any) -> mmap.mmap:
+        made = fresh(*arguments, **options)
+        if huge:
+            made.madvise(mmap.MADV_HUGEPAGE)
+        return made
+
+    monkeypatch.setattr(mmap, "mmap", mapped)
     stored = torch.zeros(2**18, 128, dtype=torch.float8_e4m3fn)
     stored[::1000] = 1.5
     before = _resident()
