@@ -1,6 +1,7 @@
-"""A server of the mcp package for tests: `python mcp_server.py` on stdio, or with a port on HTTP."""
+"""A server of the mcp package for tests: `python mcp_server.py` on stdio, or on HTTP at a socket."""
 
 import os
+import socket
 import sys
 import time
 
@@ -58,6 +59,9 @@ def environment() -> list[str]:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        server.run("streamable-http", host="127.0.0.1", port=int(sys.argv[1]))
+        import uvicorn
+
+        config = uvicorn.Config(server.streamable_http_app())
+        uvicorn.Server(config).run([socket.socket(fileno=int(sys.argv[1]))])
     else:
         server.run()

@@ -4,7 +4,6 @@ import asyncio
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -56,17 +55,11 @@ def answers(server: MCPServer, *calls: tuple[str, str]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """A server on HTTP, in a process of its own."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen([*SUMS, str(port)], stderr=subprocess.DEVNULL)
+    """A server on HTTP, in a process of its own; who comes before it is ready waits."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port, number = listener.getsockname()[1], listener.fileno()
+        server = subprocess.Popen([*SUMS, str(number)], pass_fds=[number], stderr=subprocess.DEVNULL)
     try:
-        for _ in range(600):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.05)
         yield f"http://127.0.0.1:{port}/mcp"
     finally:
         server.kill()
