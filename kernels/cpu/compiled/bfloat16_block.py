@@ -14,12 +14,13 @@ from harmony.kernels.cpu import linear
 from harmony.kernels.cpu.compiled import bfloat16
 from harmony.kernels.cpu.compiled.bfloat16_wide import RUN
 from harmony.kernels.cpu.compiled.llvm import F32, I32, I64, ask, load_f32, operation, stack, store_f32
-from harmony.kernels.cpu.compiled.streams import LINE, STREAMS
+from harmony.kernels.cpu.compiled.streams import STREAMS
 from harmony.kernels.cpu.compiled.wide import add, load, store, total, zero
 from harmony.kernels.cpu.linear import MOST
 from harmony.kernels.cpu.vectors import LANES
 
 TILE = 8  # rows at a time: 46 KB at a width of 2880, which a core's own cache holds twice
+READ = 2 * RUN  # bytes of a run of a row
 NEAR = 192  # runs of all vectors together: 24 KB where LANES is 16
 
 _BITS = ir.VectorType(I32, LANES)
@@ -60,7 +61,7 @@ def products(weights, rows, vectors, n, columns, sums, following):
             here = min(step, runs - begin)
             for row in range(rows):
                 at, found = weights + 2 * (row * columns + begin * RUN), registers + 2 * count * _SIZE * row
-                x, asked = panel + 4 * begin * count * RUN, (begin * rows + row * here) * LINE // STREAMS
+                x, asked = panel + 4 * begin * count * RUN, (begin * rows + row * here) * READ // STREAMS
                 _add(found, at, x, count, here, following + asked, rows * columns * 2 // STREAMS)
         for row in range(rows):
             for vector in range(min(count, n - first)):
@@ -98,7 +99,7 @@ def _adder(count: int) -> Any:
     def add_runs(builder: Any, sums: Any, row: Any, panel: Any, runs: Any, following: Any, part: Any) -> Any:
         """Add to `sums` float32 [2, count, LANES] what some runs of a row and of `count` vectors multiply to.
 
-        For each run one line is asked for, of STREAMS places that are `part` bytes apart.
+        For each run as many bytes are asked for, at one of STREAMS places that are `part` bytes apart.
         """
 
         def at(address: Any, offset: int, kind: Any) -> Any:
@@ -112,9 +113,9 @@ def _adder(count: int) -> Any:
         run = builder.phi(I64)
         running = [builder.phi(_VECTOR) for _ in places]
         stream = builder.mul(builder.urem(run, I64(STREAMS)), part)
-        line = builder.mul(builder.udiv(run, I64(STREAMS)), I64(LINE))
-        ask(builder, builder.add(following, builder.add(stream, line)), 2)
-        bits = builder.load(at(builder.add(row, builder.mul(run, I64(2 * RUN))), 0, _BITS), align=1)
+        within = builder.mul(builder.udiv(run, I64(STREAMS)), I64(READ))
+        ask(builder, builder.add(following, builder.add(stream, within)), 2)
+        bits = builder.load(at(builder.add(row, builder.mul(run, I64(READ))), 0, _BITS), align=1)
         even = builder.shl(bits, ir.Constant(_BITS, [16] * LANES))
         odd = builder.and_(bits, ir.Constant(_BITS, [0xFFFF0000] * LANES))
         x, ended = builder.add(panel, builder.mul(run, I64(4 * count * RUN))), []
