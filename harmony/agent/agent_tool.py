@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from harmony import ToolDescription
     from harmony.agent.agent import Agent
     from harmony.agent.output import Format
-    from harmony.agent.run import Run
+    from harmony.agent.run import RunResult
 
 
 class AgentTool:
@@ -44,14 +44,11 @@ class AgentTool:
         await self._agent.close_tools()
 
     async def _answer(self, task: Annotated[str, "What to do, with all that has to be known for it"]) -> str:
-        run: Run[Any]
+        result: RunResult[Any]
         if self._output_type is None:
-            run = self._agent.stream(task)
+            result = await self._agent.run(task)
         else:
-            run = self._agent.stream(task, output_type=self._output_type)
-        async for _ in run:
-            pass
-        result = run.result
+            result = await self._agent.run(task, output_type=self._output_type)
         if result.stop_reason != "answer" and not result.closed:
             said = f"It had said: {result.text}" if result.text else "It had said nothing."
             raise ToolError(f"{self._name} was stopped before it had answered ({result.stop_reason}). {said}")

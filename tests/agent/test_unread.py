@@ -55,6 +55,17 @@ def test_tokens_make_no_events(monkeypatch: pytest.MonkeyPatch) -> None:
         agent(CALL, FINAL, monitor=Monitor).run_sync("Twice 21?")
 
 
+def test_an_agent_as_a_tool_makes_none_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its caller reads the answer alone."""
+
+    def told(**_: str) -> None:
+        raise AssertionError("an event that nobody reads")
+
+    tool = agent(CALL, FINAL).as_tool("sums", "Adds.")
+    monkeypatch.setattr("harmony.agent.completion.ReasoningDelta", told)
+    assert asyncio.run(tool.call('{"task": "Twice 21?"}')) == "It is 42."
+
+
 class Monitor:
     """Finds all reasoning."""
 
