@@ -43,9 +43,10 @@ def replay(recorded: TracedRun) -> Run[str]:
     if not transcript.said:
         raise TraceError(f"run {recorded.line.run} has no question to replay; record it again")
     engine = ReplayEngine(recorded)
+    uncut = engine.context_length  # what the tools said was cut when it was recorded
     agent = Agent(
         engine,
-        limits=dataclasses.replace(recorded.line.limits, seconds=None),
+        limits=dataclasses.replace(recorded.line.limits, seconds=None, tool_output_tokens=uncut),
         hooks=_RecordedHooks(recorded, engine),
         monitor=lambda: _RecordedMonitor(recorded, engine),
     )

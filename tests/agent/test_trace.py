@@ -256,8 +256,9 @@ def test_a_run_that_a_hook_stopped_replays(tmp_path: Path, place: str) -> None:
     assert events_of(replay(recorded)) == events
 
 
-def test_an_answer_that_was_cut_replays(tmp_path: Path) -> None:
-    """As it was cut, and not cut again."""
+@pytest.mark.parametrize("most", [0, 1, 50])
+def test_an_answer_that_was_cut_replays(tmp_path: Path, most: int) -> None:
+    """As it was cut, and not cut again, though the note alone is longer than some limits."""
 
     @function(name="double")
     def flood(number: int) -> str:
@@ -267,7 +268,7 @@ def test_an_answer_that_was_cut_replays(tmp_path: Path) -> None:
     agent = Agent(
         Scripted(CALL, FINAL),
         tools=[flood],
-        limits=Limits(tool_output_tokens=50),
+        limits=Limits(tool_output_tokens=most),
         trace=tmp_path / "run.jsonl",
     )
     events = events_of(agent.stream("What is twice 21?"))
