@@ -79,8 +79,9 @@ class Completion:
         constraint, failures = self._enforcement.constraint, 0
         while self.finish is None:
             try:
-                async for event in self._sampled(constraint, seconds_left):
-                    yield event
+                async with aclosing(self._sampled(constraint, seconds_left)) as events:
+                    async for event in events:
+                        yield event
             except GrammarError as error:
                 if self._enforcement.required or constraint is None:
                     raise

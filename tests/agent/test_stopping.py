@@ -41,6 +41,22 @@ class Yielding(Scripted):
             yield token
 
 
+class Leaving(Scripted):
+    """Says when a generation has ended, which takes a turn of the loop."""
+
+    left = False
+
+    async def generate(
+        self, prompt: Sequence[int], sampling: SamplingParams, *, stop: Collection[int]
+    ) -> AsyncGenerator[GeneratedToken]:
+        try:
+            async for token in super().generate(prompt, sampling, stop=stop):
+                yield token
+        finally:
+            await asyncio.sleep(0)
+            self.left = True
+
+
 class Failing(Scripted):
     """Fails the first times that it is asked, after some tokens."""
 
@@ -82,6 +98,20 @@ async def cancelled(steps: int, store: SessionStore) -> tuple[Run[str], bool]:
         await task
     await run.aclose()
     return run, ended
+
+
+@pytest.mark.parametrize("limits", [Limits(), Limits(seconds=60)])
+def test_a_run_that_is_closed_has_ended_its_generation(limits: Limits) -> None:
+    """What the engine held for it is free by then."""
+
+    async def close_early() -> bool:
+        engine = Leaving(FINAL)
+        run = Agent(engine, limits=limits).stream("Hi")
+        await anext(aiter(run))
+        await run.aclose()
+        return engine.left
+
+    assert asyncio.run(close_early())
 
 
 def test_a_run_that_is_cancelled_anywhere_leaves_a_valid_transcript(oracle: Any) -> None:
