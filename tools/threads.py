@@ -23,6 +23,8 @@ async def in_thread(call: Callable[[*Arguments], Result], *arguments: *Arguments
     def run() -> None:
         try:
             answer.set_result(context.run(call, *arguments))
+        except StopIteration as error:  # which no future can hold
+            answer.set_exception(RuntimeError(f"{call!r} raised {error!r}"))
         except BaseException as error:
             answer.set_exception(error)
 

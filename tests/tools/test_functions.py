@@ -7,6 +7,7 @@ import datetime
 import enum
 import json
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -520,6 +521,18 @@ def test_only_true_approves(answer: object) -> None:
     assert "The user refused this call of tool, so it did not run" in failure(tool, n=1)
     assert asked == [("tool", '{"n": 1}')]
     assert call(function(name="tool", approve=lambda *_: True)(lambda: "ran")) == "ran"
+
+
+def test_an_approval_without_more_answers_is_an_error() -> None:
+    """A StopIteration, which no future can hold, ends the call; nothing waits for it for ever."""
+    no_more: Iterator[bool] = iter(())
+    tool = function(name="tool", approve=lambda *_: next(no_more))(lambda: "ran")
+
+    async def ask() -> str:
+        return await asyncio.wait_for(tool.call("{}"), 60)
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        asyncio.run(ask())
 
 
 def test_an_approval_that_fails_lets_nothing_run() -> None:
