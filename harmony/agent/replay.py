@@ -164,16 +164,22 @@ def _of_use(turns: Sequence[TracedTurn]) -> list[TracedTurn]:
 
 
 class _RecordedHooks(Hooks):
-    """Stops a run that a hook has stopped, once there is no more of it."""
+    """Counts what runs in tools have used, and stops a run that a hook has stopped, once there is no more."""
 
     def __init__(self, recorded: TracedRun, engine: ReplayEngine) -> None:
         finished = recorded.finished
         self._stops = finished is not None and finished.stop_reason == "hook"
         self._answers = len(recorded.answers)
+        self._spent = recorded.spent
         self._engine = engine
 
     async def after_model(self, run: Run[Any]) -> None:
         self._stop(run, run.tool_calls)
+
+    async def before_tool(self, run: Run[Any], call: Call) -> Call:
+        if run.tool_calls < self._answers:
+            run.spend(self._spent[run.tool_calls])
+        return call
 
     async def after_tool(self, run: Run[Any], call: Call, answer: Answer) -> Answer:
         self._stop(run, run.tool_calls + 1)

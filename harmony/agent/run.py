@@ -128,7 +128,7 @@ class Run(Generic[T]):
         is_read: bool = True,
     ) -> None:
         events = self._all_steps(step)
-        events = events if trace is None else trace.events(events)
+        events = events if trace is None else trace.events(events, lambda: self.usage)
         self._events = events if hooks is None else hooks.around_run(self, events)
         hooked = hooks is not None and type(hooks).around_run is not Hooks.around_run
         self.is_told = is_read or hooked or not (trace is None and monitor is None)

@@ -7,13 +7,13 @@ leaves a file that can be read. `trace_format` says what is in a line, and reads
 import json
 import secrets
 import time
-from collections.abc import AsyncGenerator, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harmony.agent.events import CommentaryDelta, Event, ReasoningDelta, TextDelta
+from harmony.agent.events import CommentaryDelta, Event, ReasoningDelta, TextDelta, Usage
 from harmony.agent.run import Limits
 from harmony.agent.trace_format import EventLine, Header, Line, RunLine, TurnLine, common_prefix
 from harmony.errors import HarmonyError, TraceError
@@ -85,7 +85,9 @@ class RunTrace:
         self._begun = time.perf_counter()
         self._sampled = 0
 
-    async def events(self, events: AsyncGenerator[Event]) -> AsyncGenerator[Event]:
+    async def events(
+        self, events: AsyncGenerator[Event], usage: Callable[[], Usage]
+    ) -> AsyncGenerator[Event]:
         """The events of the run, each recorded but the deltas, which its tokens hold."""
         self._begun = time.perf_counter()
         self._file.write(self._line)
@@ -93,8 +95,15 @@ class RunTrace:
             async for event in events:
                 if not isinstance(event, ReasoningDelta | CommentaryDelta | TextDelta):
                     seconds = round(time.perf_counter() - self._begun, 6)
-                    line = EventLine(run=self.run, seconds=seconds, sampled=self._sampled, event=event)
-                    self._file.write(line)
+                    self._file.write(
+                        EventLine(
+                            run=self.run,
+                            seconds=seconds,
+                            sampled=self._sampled,
+                            usage=usage(),
+                            event=event,
+                        )
+                    )
                 yield event
 
     def recorded(self, engine: TokenEngine) -> TokenEngine:

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
-from harmony.agent.events import Event, Flagged, RunFinished, ToolReturned
+from harmony.agent.events import Event, Flagged, RunFinished, ToolCalled, ToolReturned, Usage
 from harmony.agent.run import Limits
 from harmony.encoding import HarmonyEncoding
 from harmony.errors import TraceError
@@ -74,13 +74,15 @@ class TurnLine(_Line):
 class EventLine(_Line):
     """An event that is no delta; the deltas are in the tokens.
 
-    It came `seconds` after the run began, when the run had sampled so many tokens.
+    It came `seconds` after the run began, when the run had sampled so many tokens; `usage` is that of its
+    turns until then, and of the runs that its tools have begun.
     """
 
     type: Literal["event"] = "event"
     run: str
     seconds: float
     sampled: int = 0
+    usage: Usage = Usage()
     event: Event
 
 
@@ -130,6 +132,17 @@ class TracedRun:
     def answers(self) -> list[ToolReturned]:
         """What the tools said."""
         return [line.event for line in self.events if isinstance(line.event, ToolReturned)]
+
+    @property
+    def spent(self) -> list[Usage]:
+        """What runs that tools have begun used for each of the answers."""
+        spent, before = list[Usage](), Usage()
+        for line in self.events:
+            if isinstance(line.event, ToolCalled):
+                before = line.usage
+            elif isinstance(line.event, ToolReturned):
+                spent.append(line.usage - before)
+        return spent
 
     @property
     def flags(self) -> list[tuple[int, Flagged]]:

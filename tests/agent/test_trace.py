@@ -275,6 +275,18 @@ def test_an_answer_that_was_cut_replays(tmp_path: Path, most: int) -> None:
     assert events_of(replay(read_trace(tmp_path / "run.jsonl", ENCODING)[-1])) == events
 
 
+@pytest.mark.parametrize("tokens", [None, 31, 25])
+def test_what_an_agent_in_a_tool_has_used_replays(tmp_path: Path, tokens: int | None) -> None:
+    """It counts as it did, towards the limit too, though the agent does not run again."""
+    twice = Agent(Scripted(FINAL)).as_tool("double", "Doubles.")
+    call = CALL.replace('"number": 21', '"task": "21"')
+    agent = Agent(
+        Scripted(call, FINAL), tools=[twice], limits=Limits(tokens=tokens), trace=tmp_path / "run.jsonl"
+    )
+    events = events_of(agent.stream("What is twice 21?"))
+    assert events_of(replay(read_trace(tmp_path / "run.jsonl", ENCODING)[-1])) == events
+
+
 def test_a_turn_that_was_asked_for_again_replays(tmp_path: Path) -> None:
     """Without what failed, and without the notice of it."""
 
