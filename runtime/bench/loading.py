@@ -10,7 +10,7 @@ from torch import Tensor
 
 from harmony.errors import UsageError
 from harmony.runtime.backend import why_not_fused
-from harmony.runtime.bench.shapes import write_random
+from harmony.runtime.bench.shapes import file_of, write_random
 from harmony.runtime.bench.table import Row
 from harmony.runtime.checkpoint import Checkpoint
 from harmony.runtime.config import ModelConfig
@@ -24,11 +24,15 @@ MOST_BESIDES = 512  # MiB of the device beside the final weights
 def find_or_write(folder: Path, config: ModelConfig) -> Checkpoint:
     """The checkpoint of a folder; where there is none, a random one is written first.
 
-    Raises UsageError for a folder of other files, which it would stand among.
+    Raises UsageError for a folder of other files, which it would stand among, and for one that cannot be.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder} cannot be a folder ({error.strerror}); name another") from None
     if not (folder / "config.json").is_file():
-        if any(path.suffix != ".safetensors" for path in folder.iterdir()):
+        ours = {file_of(spec.name) for spec in tensors(config)}
+        if any(path.name not in ours for path in folder.iterdir()):
             raise UsageError(f"{folder} has files, but no checkpoint; name a checkpoint, or an empty folder")
         size = sum(spec.nbytes(torch.bfloat16) for spec in tensors(config))
         print(f"writing a random checkpoint of {size / 1e9:.1f} GB to {folder}", file=sys.stderr)

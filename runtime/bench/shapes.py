@@ -52,9 +52,9 @@ SHAPES = {
 def write_random(folder: Path, config: ModelConfig) -> None:
     """Write a checkpoint in the layout of original/, a file for each layer; no more is held in memory."""
     cpu = torch.device("cpu")
-    for name, specs in groupby(tensors(config), lambda spec: _file_of(spec.name)):
+    for name, specs in groupby(tensors(config), lambda spec: file_of(spec.name)):
         state = {spec.name: _random(spec, cpu, torch.bfloat16) for spec in specs}
-        save_file(state, folder / f"{name}.safetensors")
+        save_file(state, folder / name)
     (folder / "config.json").write_text(json.dumps(config.to_original()), "utf-8")
 
 
@@ -79,9 +79,10 @@ def repack(state: dict[str, Tensor], scales: Iterable[str]) -> None:
         state[f"{stem}.words"], state[f"{stem}.scale_words"] = matrix.words, matrix.scales
 
 
-def _file_of(tensor: str) -> str:
+def file_of(tensor: str) -> str:
+    """The file in which `write_random` puts a tensor."""
     layer = re.match(r"block\.\d+", tensor)
-    return layer[0] if layer else tensor
+    return f"{layer[0] if layer else tensor}.safetensors"
 
 
 def _random(spec: TensorSpec, device: torch.device, dtype: torch.dtype) -> Tensor:

@@ -79,17 +79,27 @@ def test_a_checkpoint_is_loaded(tmp_path: Path) -> None:
         assert decode["figure"] == "harmony decode, batch 1, context 40"
 
 
-def test_a_folder_of_other_files_stays_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("other", ["notes.txt", "model.safetensors"])
+def test_a_folder_of_other_files_stays_as_it_is(
+    other: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A random checkpoint is written into an empty folder, or over one that was not finished."""
     find_or_write(tmp_path, SHAPES["tiny"])
     (tmp_path / "config.json").unlink()
     again = find_or_write(tmp_path, SHAPES["tiny"])
     assert again.config == SHAPES["tiny"]
     (tmp_path / "config.json").unlink()
-    (tmp_path / "notes.txt").touch()
+    (tmp_path / other).touch()
     assert main(["--folder", str(tmp_path)]) == 2
     assert "no checkpoint" in capsys.readouterr().err
     assert not (tmp_path / "config.json").exists()
+
+
+def test_a_file_is_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It is told in one line."""
+    (tmp_path / "file").touch()
+    assert main(["--folder", str(tmp_path / "file")]) == 2
+    assert "cannot be a folder (File exists)" in capsys.readouterr().err
 
 
 def test_beside_transformers_and_a_server(tmp_path: Path) -> None:
