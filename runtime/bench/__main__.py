@@ -113,7 +113,7 @@ def _compared(
     else:
         from harmony.runtime.remote import RemoteEngine
 
-        engine, batches = RemoteEngine(other, vocab_size=config.vocab_size), plan.batches
+        engine, batches = RemoteEngine(other), plan.batches
     cells = [
         (batch, context)
         for context in plan.contexts

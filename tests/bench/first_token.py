@@ -20,14 +20,14 @@ import sys, time
 from harmony.agent import __main__ as command
 from harmony.agent.completion import Completion
 
-take = Completion._take
+told = Completion._told
 
-def first(self, token):
+def first(self):
     print(time.perf_counter(), time.process_time(), file=sys.stderr)
-    Completion._take = take
-    return take(self, token)
+    Completion._told = told
+    return told(self)
 
-Completion._take = first
+Completion._told = first
 sys.argv[1:] = ["--json", "What is 1234 * 5678?"]
 sys.exit(command.%s())
 """
