@@ -20,10 +20,10 @@ class Hooks:
     """Override what you need; everything else lets the run go on as it is.
 
     `run` has the `transcript`, `usage`, `turns` and `text` so far. `run.stop()` ends the run: in
-    `before_model` before the turn, in `after_model` before the call that ended it, in the others after the
-    tool's answer. `run.transcript.append(...)` in `before_model` tells the model something more. What a hook
-    raises ends the run with that error, but for the ToolError of `before_tool`. One object serves all runs
-    of its agent.
+    `before_model` before the turn; in `after_model`, or while the model samples, before the call that ended
+    the turn; in the others after the tool's answer. `run.transcript.append(...)` in `before_model` tells the
+    model something more. What a hook raises ends the run with that error, but for the ToolError of
+    `before_tool`. One object serves all runs of its agent.
     """
 
     def around_run(self, run: Run[Any], events: AsyncGenerator[Event]) -> AsyncGenerator[Event]:

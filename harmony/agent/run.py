@@ -221,7 +221,7 @@ class Run(Generic[T]):
         answer = completion.answer
         self.text = answer or ""
         self.closed = completion.closed
-        self.stop_reason = self._reason_to_stop(completion.finish, answer)
+        self.stop_reason = self._reason_to_stop(completion.finish, answer) or self.stop_reason
 
     def answer(self, message: Message) -> None:
         """Take over what a tool answered to the open call."""

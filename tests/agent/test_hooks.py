@@ -1,7 +1,7 @@
 """Hooks before and after model and tool, and a monitor of the reasoning, beside scripted runs."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -148,6 +148,22 @@ def test_a_hook_stops_a_run(place: str) -> None:
     assert ENCODING.decode(result.transcript.tokens).endswith(says)
     resumed = asyncio.run(Agent(Scripted(FINAL), tools=[double]).run(None, transcript=result.transcript))
     assert resumed.text == "It is 42."
+
+
+@pytest.mark.parametrize(("turn", "reason"), [(CALL, "hook"), (FINAL, "answer")])
+def test_a_run_is_stopped_while_the_model_samples(turn: str, reason: str) -> None:
+    """It ends after the turn, whose call is left open; an answer in that turn is one."""
+
+    class Reader(Hooks):
+        async def around_run(self, run: Run[Any], events: AsyncGenerator[Event]) -> AsyncGenerator[Event]:
+            async for event in events:
+                if isinstance(event, ReasoningDelta):
+                    run.stop()
+                yield event
+
+    _, result, _ = run(THOUGHT + turn, FINAL, hooks=Reader())
+    assert (result.stop_reason, result.turns) == (reason, 1)
+    assert (result.pending is None) == (reason == "answer")
 
 
 def test_what_a_hook_raises_leaves_the_run() -> None:
