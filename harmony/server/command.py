@@ -2,6 +2,7 @@
 
 import argparse
 import gc
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -58,6 +59,7 @@ def _serve(options: argparse.Namespace) -> None:
         app = create_app(engine, tools=tools, api_key=api_key, limits=Limits(requests=options.queue))
         print(f"serving {engine.name} on {listening.url}", file=sys.stderr)
         config = uvicorn.Config(app, log_level="warning", access_log=False, limit_concurrency=1024)
+        logging.raiseExceptions = False  # a line of the log that cannot be written ends no server
         gc.collect()
         gc.freeze()  # what is loaded stays; to walk it again and again would make every stream wait
         uvicorn.Server(config).run(sockets=listening.sockets)

@@ -42,6 +42,26 @@ def test_it_serves_the_tiny_model(tmp_path: Path) -> None:
             process.kill()
 
 
+def test_it_goes_on_when_nobody_reads_its_log(tmp_path: Path) -> None:
+    """What a client does wrong is a line of the log; that it cannot be written ends nothing."""
+    command = [*COMMAND, "--port", "0"]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            url = httpx.URL(process.stderr.readline().split()[-1])
+            process.stderr.close()
+            retrying = httpx.HTTPTransport(retries=5)
+            with httpx.Client(transport=retrying) as client:
+                assert client.get(f"{url}/models").status_code == 200
+                for _ in range(2):
+                    with socket.create_connection((url.host, url.port or 0)) as wrong:
+                        wrong.sendall(b"no HTTP\r\n\r\n")
+                        assert b" 400 " in wrong.recv(1000)
+                assert client.get(f"{url}/models").status_code == 200
+        finally:
+            process.kill()
+
+
 def test_it_serves_a_folder(tmp_path: Path) -> None:
     """The tiny model looks up what is asked, and its citation leads to the file."""
     (tmp_path / "hours.md").write_text("The gate opens at nine.\n")
