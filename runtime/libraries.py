@@ -18,7 +18,7 @@ def load_torch_ahead() -> None:
     if torch is None or torch.origin is None:
         return
     folder, load = Path(torch.origin).with_name("lib"), ctypes.CDLL(None).dlopen
-    if any(folder.glob("libtorch_cuda*")) or any(folder.glob("libtorch_hip*")):
+    if any([*folder.glob(f"libtorch_{device}*")] for device in ("cuda", "hip", "xpu")):
         return
     load(os.fsencode(folder / "libtorch_global_deps.so"), os.RTLD_NOW | os.RTLD_GLOBAL)
     load(os.fsencode(folder / "libtorch_cpu.so"), os.RTLD_NOW)

@@ -35,7 +35,7 @@ def loaded(program: str, *arguments: str) -> bool:
 
 
 @pytest.mark.skipif(
-    torch.version.cuda is not None or torch.version.hip is not None, reason="a build for a GPU"
+    any((torch.version.cuda, torch.version.hip, torch.version.xpu)), reason="a build for a GPU"
 )
 def test_the_library_is_there_before_the_import_which_uses_it() -> None:
     """Torch then computes as ever."""
@@ -48,7 +48,9 @@ def test_what_is_not_there_is_left_to_the_import(spec: str) -> None:
     assert not loaded(AHEAD, spec)
 
 
-@pytest.mark.parametrize(("beside", "wanted"), [((), True), (("libtorch_cuda.so",), False)])
+@pytest.mark.parametrize(
+    ("beside", "wanted"), [((), True), (("libtorch_cuda.so",), False), (("libtorch_xpu.so",), False)]
+)
 def test_builds_for_a_gpu_are_left_to_the_import(
     beside: tuple[str, ...], wanted: bool, tmp_path: Path
 ) -> None:
