@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from harmony.kernels.cpu import level
+from harmony.kernels.cpu import FEW_ROWS, level
 from harmony.kernels.cpu.loading import kernel
 from harmony.kernels.cpu.pool import compute_rows, pool
 from harmony.kernels.cpu.tape import empty
@@ -20,6 +20,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, residual: Tensor | No
     `x` gets the same bits whatever rows are beside it.
     """
     n, (rows, columns) = len(x), weight.shape
+    assert n <= FEW_ROWS  # whose sums have room on a thread's stack
     out, added = empty(n, rows, dtype=x.dtype), 0 if residual is None else residual
     pool().run(
         kernel("linear.linear"), rows,

@@ -1,8 +1,7 @@
-"""The products of a bfloat16 row with float32 vectors, by the level's vectors.
+"""The product of a bfloat16 row with a float32 vector, by the level's vectors.
 
 Of each run of 2 LANES columns the even ones come first in a stored vector: a row's lie in the lower halves of
-32 bits, the odd ones in the upper halves, where either is one instruction from float32. A vector's sum is the
-same whether it is multiplied alone or with others.
+32 bits, the odd ones in the upper halves, where either is one instruction from float32.
 """
 
 import numpy as np
@@ -34,21 +33,14 @@ def place(index, columns):
 
 
 @njit(inline="always")
-def _sum(even, odd, row, vector, columns):
-    """What two registers and the last `columns` % (2 * LANES) columns add up to."""
-    rest = np.float32(0)
-    for column in range(columns // (2 * LANES) * 2 * LANES, columns):
-        rest += bfloat16.load(row, column) * load_f32(vector + 4 * column)
-    return total(add(even, odd)) + rest
-
-
-@njit(inline="always")
 def dot(row, vector, columns):
     """Multiply `columns` numbers of a row and a vector."""
-    even, odd = zero(), zero()
-    for pair in range(columns // (2 * LANES)):
-        at, x = row + 4 * LANES * pair, vector + 8 * LANES * pair
+    even, odd, rest = zero(), zero(), np.float32(0)
+    for run in range(columns // RUN):
+        at, x = row + 2 * RUN * run, vector + 4 * RUN * run
         prefetch(at + AHEAD)
         even = add_product(even, load_even_bf16(at), load(x))
         odd = add_product(odd, load_odd_bf16(at), load(x + 4 * LANES))
-    return _sum(even, odd, row, vector, columns)
+    for column in range(columns // RUN * RUN, columns):
+        rest += bfloat16.load(row, column) * load_f32(vector + 4 * column)
+    return total(add(even, odd)) + rest
