@@ -56,6 +56,8 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
         raise UsageError(f"--vs {options.vs} needs it: pip install {package}")
     if not options.shape and (options.check or options.json or options.ranks > 1):
         raise UsageError("--check, --json and --ranks measure a --shape; name one")
+    if options.json:
+        _open(options.json)
     return options
 
 
@@ -123,6 +125,14 @@ def _device(text: str) -> torch.device:
     if device.type not in ("cpu", "cuda"):
         raise argparse.ArgumentTypeError(f"must be cpu, cuda or cuda:N: {text}")
     return device
+
+
+def _open(file: Path) -> None:
+    """Find out now whether it can be written, and not after minutes of measuring."""
+    try:
+        file.open("a").close()
+    except OSError as error:
+        raise UsageError(f"{file} cannot be written: {error.strerror}") from None
 
 
 def _numbers(text: str) -> list[int]:

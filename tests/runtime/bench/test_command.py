@@ -163,6 +163,8 @@ def test_ranks(tmp_path: Path) -> None:
         (["--device", "gpu"], "cpu, cuda or cuda:N"),
         (["--together", "2", "--tokens", "1"], "raise --tokens"),
         (["--layer", "2"], "did you mean --layers?"),
+        (["--folder", __file__], "cannot be a folder: File exists"),
+        (["--shape", "tiny", "--json", f"{__file__}/rows.json"], "cannot be written: Not a directory"),
     ],
 )
 def test_options_that_cannot_be(options: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
