@@ -163,7 +163,7 @@ def test_ranks(tmp_path: Path) -> None:
         (["--device", "gpu"], "cpu, cuda or cuda:N"),
         (["--together", "2", "--tokens", "1"], "raise --tokens"),
         (["--layer", "2"], "did you mean --layers?"),
-        (["--folder", __file__], "cannot be a folder: File exists"),
+        (["--folder", __file__], "cannot be a folder (File exists)"),
         (["--shape", "tiny", "--json", f"{__file__}/rows.json"], "cannot be written: Not a directory"),
     ],
 )
