@@ -3,8 +3,9 @@
 Importing this package loads no torch; what needs it does so when it is first used.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from harmony.lazy import from_homes
 
 if TYPE_CHECKING:
     from harmony.runtime.checkpoint import Checkpoint
@@ -68,11 +69,7 @@ _HOMES = {
     "save_checkpoint": "export",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = from_homes(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

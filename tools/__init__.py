@@ -3,11 +3,12 @@
 A name loads its module when it is first used, so that a program pays only for the tools it takes.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from harmony.errors import ToolError
+from harmony.lazy import from_homes
+
 if TYPE_CHECKING:
-    from harmony.errors import ToolError
     from harmony.tools.browser import Browser
     from harmony.tools.citations import Citation
     from harmony.tools.functions import FunctionTool, function
@@ -29,23 +30,18 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Browser": "harmony.tools.browser",
-    "BuiltinTool": "harmony.tools.tool",
-    "CallableTool": "harmony.tools.tool",
-    "Citation": "harmony.tools.citations",
-    "FunctionTool": "harmony.tools.functions",
-    "MCPServer": "harmony.tools.mcp",
-    "Python": "harmony.tools.python",
-    "Tool": "harmony.tools.tool",
-    "ToolError": "harmony.errors",
-    "function": "harmony.tools.functions",
+    "Browser": "browser",
+    "BuiltinTool": "tool",
+    "CallableTool": "tool",
+    "Citation": "citations",
+    "FunctionTool": "functions",
+    "MCPServer": "mcp",
+    "Python": "python",
+    "Tool": "tool",
+    "function": "functions",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = from_homes(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

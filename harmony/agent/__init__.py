@@ -3,8 +3,9 @@
 A name loads its module when it is first used, so that a command can be interrupted while they load.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from harmony.lazy import from_homes
 
 if TYPE_CHECKING:
     from harmony.agent.agent import Agent
@@ -96,11 +97,7 @@ _HOMES = {
     "Usage": "events",
 }
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = from_homes(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

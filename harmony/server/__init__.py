@@ -5,20 +5,12 @@ Needs the extra `server`; `python -m harmony.server` starts it.
 
 from typing import TYPE_CHECKING
 
+from harmony.lazy import from_homes
+
 if TYPE_CHECKING:
     from harmony.server.app import create_app
     from harmony.server.serving import Limits
 
 __all__ = ["Limits", "create_app"]
 
-
-def __getattr__(name: str) -> object:
-    if name == "create_app":
-        from harmony.server.app import create_app
-
-        return create_app
-    if name == "Limits":
-        from harmony.server.serving import Limits
-
-        return Limits
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = from_homes(__name__, {"Limits": "serving", "create_app": "app"})

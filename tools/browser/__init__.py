@@ -3,11 +3,11 @@
 A name loads its module when it is first used. Raises ToolError where the extra `browser` is not installed.
 """
 
-from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from harmony.errors import ToolError
+from harmony.lazy import from_homes
 
 if TYPE_CHECKING:
     from harmony.tools.browser.backend import Backend, Result
@@ -61,13 +61,14 @@ _HOMES = {
 }
 
 
+_load = from_homes(__name__, _HOMES)
+
+
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     missing = [needed for needed in ("lxml", "pypdf") if find_spec(needed) is None]
-    if missing:
+    if missing and name in _HOMES:
         raise ToolError(f"the browser needs {' and '.join(missing)}: pip install 'gpt-oss-harmony[browser]'")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return _load(name)
 
 
 def __dir__() -> list[str]:

@@ -4,6 +4,7 @@ So much of the vectors lies in a core's nearest cache while one row after the ot
 is read once for all of them; their sums wait in memory. The sums are those of `bfloat16_wide`.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from harmony.kernels.cpu.compiled import bfloat16
 from harmony.kernels.cpu.compiled.bfloat16_wide import RUN
 from harmony.kernels.cpu.compiled.llvm import F32, I32, I64, ask, load_f32, operation, stack, store_f32
 from harmony.kernels.cpu.compiled.streams import STREAMS
+from harmony.kernels.cpu.compiled.sums import add_in_registers
 from harmony.kernels.cpu.compiled.wide import add, load, store, total, zero
 from harmony.kernels.cpu.linear import MOST
 from harmony.kernels.cpu.vectors import LANES
@@ -106,36 +108,24 @@ def _adder(count: int) -> Any:
             return builder.inttoptr(builder.add(address, I64(offset)), kind.as_pointer())
 
         places = [at(sums, _SIZE * index, _VECTOR) for index in range(2 * count)]
-        begun = [builder.load(place, align=4) for place in places]
-        entry, loop = builder.block, builder.append_basic_block("runs")
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        run = builder.phi(I64)
-        running = [builder.phi(_VECTOR) for _ in places]
-        stream = builder.mul(builder.urem(run, I64(STREAMS)), part)
-        within = builder.mul(builder.udiv(run, I64(STREAMS)), I64(READ))
-        ask(builder, builder.add(following, builder.add(stream, within)), 2)
-        bits = builder.load(at(builder.add(row, builder.mul(run, I64(READ))), 0, _BITS), align=1)
-        even = builder.shl(bits, ir.Constant(_BITS, [16] * LANES))
-        odd = builder.and_(bits, ir.Constant(_BITS, [0xFFFF0000] * LANES))
-        x, ended = builder.add(panel, builder.mul(run, I64(4 * count * RUN))), []
-        for index, before in enumerate(running):
-            parity, vector = divmod(index, count)
-            weights = builder.bitcast(odd if parity else even, _VECTOR)
-            number = builder.load(at(x, _SIZE * (2 * vector + parity), _VECTOR), align=4)
-            product = builder.fmul(weights, number, flags=("contract",))
-            ended.append(builder.fadd(before, product, flags=("contract",)))
-        following_run = builder.add(run, I64(1))
-        run.add_incoming(I64(0), entry)
-        run.add_incoming(following_run, loop)
-        for phi, first, last in zip(running, begun, ended, strict=True):
-            phi.add_incoming(first, entry)
-            phi.add_incoming(last, loop)
-        end = builder.append_basic_block("end")
-        builder.cbranch(builder.icmp_signed("<", following_run, runs), loop, end)
-        builder.position_at_end(end)
-        for place, last in zip(places, ended, strict=True):
-            builder.store(last, place, align=4)
+
+        def added(run: Any, before: Sequence[Any]) -> Sequence[Any]:
+            stream = builder.mul(builder.urem(run, I64(STREAMS)), part)
+            within = builder.mul(builder.udiv(run, I64(STREAMS)), I64(READ))
+            ask(builder, builder.add(following, builder.add(stream, within)), 2)
+            bits = builder.load(at(builder.add(row, builder.mul(run, I64(READ))), 0, _BITS), align=1)
+            even = builder.shl(bits, ir.Constant(_BITS, [16] * LANES))
+            odd = builder.and_(bits, ir.Constant(_BITS, [0xFFFF0000] * LANES))
+            x, after = builder.add(panel, builder.mul(run, I64(4 * count * RUN))), []
+            for index, begun in enumerate(before):
+                parity, vector = divmod(index, count)
+                weights = builder.bitcast(odd if parity else even, _VECTOR)
+                number = builder.load(at(x, _SIZE * (2 * vector + parity), _VECTOR), align=4)
+                product = builder.fmul(weights, number, flags=("contract",))
+                after.append(builder.fadd(begun, product, flags=("contract",)))
+            return after
+
+        add_in_registers(builder, places, runs, added)
         return None
 
     return add_runs

@@ -1,11 +1,13 @@
 """The products of a few rows of weights with LANES or twice as many vectors, whose sums stay in registers."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 
 from harmony.kernels.cpu.compiled.llvm import F32, I32, I64, operation
+from harmony.kernels.cpu.compiled.sums import add_in_registers
 from harmony.kernels.cpu.panels import ROWS
 from harmony.kernels.cpu.vectors import LANES
 
@@ -29,39 +31,26 @@ def _product(panels: int) -> Any:
         if panels == 2:
             starts.append(builder.gep(starts[0], [stride]))
         places = [_at(builder, sums, 4 * LANES * index, _VECTOR) for index in range(panels * ROWS)]
-        entry, loop = builder.block, builder.append_basic_block("columns")
-        begun = [builder.load(place, align=4) for place in places]
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        column = builder.phi(I64)
-        running = [builder.phi(_VECTOR) for _ in places]
-        vectors = []
-        for start in starts:
-            at = builder.gep(start, [builder.mul(column, I64(4 * LANES))])
-            vectors.append(builder.load(_at(builder, at, 0, _VECTOR), align=4))
-        weights = builder.gep(tile, [builder.mul(column, I64(4))])
-        ended: list[Any] = [None] * len(places)
-        for row in range(ROWS):
-            weight = builder.load(_at(builder, weights, 4 * DEPTH * row, F32), align=4)
-            lone = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), weight, I32(0))
-            spread = builder.shuffle_vector(
-                lone, ir.Constant(_VECTOR, ir.Undefined), ir.Constant(ir.VectorType(I32, LANES), [0] * LANES)
-            )
-            for number, vector in enumerate(vectors):
-                index = number * ROWS + row
-                product = builder.fmul(spread, vector, flags=("contract",))
-                ended[index] = builder.fadd(running[index], product, flags=("contract",))
-        following = builder.add(column, I64(1))
-        column.add_incoming(I64(0), entry)
-        column.add_incoming(following, loop)
-        for before, place, after in zip(begun, running, ended, strict=True):
-            place.add_incoming(before, entry)
-            place.add_incoming(after, loop)
-        end = builder.append_basic_block("end")
-        builder.cbranch(builder.icmp_signed("<", following, columns), loop, end)
-        builder.position_at_end(end)
-        for place, total in zip(places, ended, strict=True):
-            builder.store(total, place, align=4)
+
+        def added(column: Any, before: Sequence[Any]) -> Sequence[Any]:
+            vectors = []
+            for start in starts:
+                at = builder.gep(start, [builder.mul(column, I64(4 * LANES))])
+                vectors.append(builder.load(_at(builder, at, 0, _VECTOR), align=4))
+            weights = builder.gep(tile, [builder.mul(column, I64(4))])
+            after: list[Any] = [None] * len(places)
+            for row in range(ROWS):
+                weight = builder.load(_at(builder, weights, 4 * DEPTH * row, F32), align=4)
+                lone = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), weight, I32(0))
+                lanes = ir.Constant(ir.VectorType(I32, LANES), [0] * LANES)
+                spread = builder.shuffle_vector(lone, ir.Constant(_VECTOR, ir.Undefined), lanes)
+                for number, vector in enumerate(vectors):
+                    index = number * ROWS + row
+                    product = builder.fmul(spread, vector, flags=("contract",))
+                    after[index] = builder.fadd(before[index], product, flags=("contract",))
+            return after
+
+        add_in_registers(builder, places, columns, added)
         return None
 
     return product
